@@ -1,0 +1,51 @@
+# Sourced by the other scripts: messages, long steps with progress, failure.
+# shellcheck shell=bash
+
+say() { printf '%s\n' "$*"; }
+
+# die MESSAGE [REMEDY]: what failed, and what to do about it.
+die() {
+	printf 'error: %s\n' "$1" >&2
+	if [ $# -gt 1 ]; then
+		printf '       %s\n' "$2" >&2
+	fi
+	exit 1
+}
+
+# step LABEL COMMAND...: runs COMMAND with its output in a log file. Prints how
+# long it takes: a counter on a terminal, elsewhere a line each 30 seconds. On
+# failure prints the end of the log, keeps the log and returns the command's code.
+step() {
+	local label=$1 log pid started=$SECONDS shown=$SECONDS code=0
+	shift
+	log=$(mktemp "${TMPDIR:-/tmp}/stackato-step.XXXXXX")
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# A background command ignores Ctrl-C in a script: pass signals on by hand.
+	trap 'kill -TERM "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; rm -f "$log"; exit 130' INT TERM
+	while kill -0 "$pid" 2>/dev/null; do
+		if [ -t 1 ]; then
+			printf '\r%s … %ds ' "$label" $((SECONDS - started))
+		elif [ $((SECONDS - shown)) -ge 30 ]; then
+			shown=$SECONDS
+			say "$label … $((SECONDS - started))s"
+		fi
+		sleep 0.2
+	done
+	wait "$pid" || code=$?
+	trap - INT TERM
+	if [ -t 1 ]; then printf '\r\033[K'; fi
+	if [ "$code" -ne 0 ]; then
+		printf '%s: FAILED after %ds. The end of its output (all of it: %s):\n' \
+			"$label" $((SECONDS - started)) "$log" >&2
+		tail -n 40 "$log" | sed 's/^/  | /' >&2
+		return "$code"
+	fi
+	rm -f "$log"
+	say "$label: done in $((SECONDS - started))s"
+}
+
+# need_root WHAT: refuses to go on as another user.
+need_root() {
+	[ "$(id -u)" -eq 0 ] || die "$1 needs root" "run it again with sudo, or as root"
+}
