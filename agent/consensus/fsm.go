@@ -1,0 +1,170 @@
+package consensus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/go-memdb"
+	"github.com/hashicorp/raft"
+
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+// Proposal is a command on its way into the log. Its JSON is the content of a
+// log entry and of a forwarded write.
+type Proposal struct {
+	// ID makes retries safe: the same id is applied once.
+	ID string `json:"id,omitempty"`
+	// Type and Version name the registered command.
+	Type    string `json:"type"`
+	Version int    `json:"v"`
+	// Term, if not 0, is the Raft term of the leader whose work this is.
+	Term uint64 `json:"term,omitempty"`
+	// Data is the command's input.
+	Data json.RawMessage `json:"data"`
+}
+
+// outcome is what applying a proposal gave; it is remembered by request id.
+type outcome struct {
+	Result json.RawMessage `json:"result,omitempty"`
+	Err    *rpcerr.Error   `json:"err,omitempty"`
+}
+
+// fsm applies log entries to the tables. Raft calls Apply,
+// StoreConfiguration, Snapshot and Restore from one goroutine.
+type fsm struct {
+	reg      *Registry
+	state    *State
+	requests *requestMemory
+
+	// stopped is set for good when an entry cannot be applied here; from
+	// then on the tables do not move.
+	stopOnce sync.Once
+	stopErr  error
+	stop     chan struct{}
+}
+
+func newFSM(reg *Registry) (*fsm, error) {
+	state, err := newState(reg.dbSchema())
+	if err != nil {
+		return nil, err
+	}
+	return &fsm{reg: reg, state: state, requests: newRequestMemory(), stop: make(chan struct{})}, nil
+}
+
+// UnknownCommandError says that the log holds a command that this build does
+// not know. The node has to stop: going on would make its state differ.
+type UnknownCommandError struct {
+	Type    string
+	Version int
+	Index   uint64
+}
+
+// Error says what to do about it.
+func (e *UnknownCommandError) Error() string {
+	return fmt.Sprintf("the log holds command %s v%d (index %d), which this version of stackato-agent does not know: "+
+		"install the version that the other controllers run and start it again", e.Type, e.Version, e.Index)
+}
+
+// Apply implements raft.FSM. It returns an outcome.
+func (f *fsm) Apply(l *raft.Log) any {
+	if f.halted() {
+		return outcome{Err: rpcerr.New(rpcerr.Internal, "%w", f.stopErr)}
+	}
+	var p Proposal
+	if err := decodeStrict(l.Data, &p); err != nil {
+		return f.halt(fmt.Errorf("log entry %d is not a proposal: %w", l.Index, err))
+	}
+	apply, ok := f.reg.commands[p.Type][p.Version]
+	if !ok {
+		return f.halt(&UnknownCommandError{p.Type, p.Version, l.Index})
+	}
+	if known, ok := f.requests.get(p.ID); ok {
+		f.state.setApplied(l.Index)
+		return known
+	}
+	out := f.run(apply, p, l.Index)
+	f.requests.put(p.ID, out)
+	f.state.setApplied(l.Index)
+	return out
+}
+
+// run applies one command in one transaction.
+func (f *fsm) run(apply applyFunc, p Proposal, index uint64) outcome {
+	tx := &Tx{txn: f.state.db.Txn(true), Index: index}
+	defer tx.txn.Abort() // does nothing after a commit
+	if p.Term != 0 {
+		if cur := currentLeadership(tx); cur.Term != p.Term {
+			return outcome{Err: rpcerr.New(rpcerr.Precondition,
+				"a newer Primary has taken over (term %d, now %d)", p.Term, cur.Term)}
+		}
+	}
+	result, err := apply(tx, p.Data)
+	if err != nil {
+		return outcome{Err: rpcerr.From(err)}
+	}
+	tx.txn.Commit()
+	return outcome{Result: result}
+}
+
+// StoreConfiguration implements raft.ConfigurationStore: membership entries
+// count as applied, so that ReadIndex can wait for them.
+func (f *fsm) StoreConfiguration(index uint64, _ raft.Configuration) {
+	if !f.halted() {
+		f.state.setApplied(index)
+	}
+}
+
+func (f *fsm) halted() bool {
+	select {
+	case <-f.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *fsm) halt(err error) outcome {
+	f.stopOnce.Do(func() {
+		f.stopErr = err
+		close(f.stop)
+	})
+	return outcome{Err: rpcerr.New(rpcerr.Internal, "%w", err)}
+}
+
+// Snapshot implements raft.FSM.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if f.halted() {
+		return nil, f.stopErr
+	}
+	return &snapshot{
+		reg:      f.reg,
+		txn:      f.state.db.Txn(false),
+		applied:  f.state.Applied(),
+		requests: f.requests.entries(),
+	}, nil
+}
+
+// Restore implements raft.FSM: it replaces the tables by the snapshot's, or
+// leaves them as they are when the snapshot cannot be read.
+func (f *fsm) Restore(rc io.ReadCloser) error {
+	defer rc.Close()
+	db, err := memdb.NewMemDB(f.reg.dbSchema())
+	if err != nil {
+		return err
+	}
+	applied, requests, err := readSnapshot(rc, f.reg, db)
+	if err != nil {
+		var unknown *UnknownTableError
+		if errors.As(err, &unknown) {
+			f.halt(err)
+		}
+		return err
+	}
+	f.requests = requests
+	f.state.commitRestore(db, applied)
+	return nil
+}
