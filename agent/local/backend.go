@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 )
 
@@ -12,7 +11,8 @@ import (
 // Contract of every method:
 //   - It is safe for concurrent use.
 //   - It honours ctx: the server sets a deadline, and a client that goes away
-//     cancels it.
+//     cancels it, except in methods with a Progress that change something:
+//     those run to their end or deadline.
 //   - It works on an unconfigured node too, where that makes sense (Info,
 //     Init, Join, Version, Health, Inspect, Groups, Roles); elsewhere it
 //     returns an error with [CodeUnconfigured].
@@ -103,7 +103,7 @@ type RoleBackend interface {
 	Roles(ctx context.Context) ([]RoleView, error)
 	// Groups returns built-in and custom groups, sorted by name. The custom
 	// ones are read from this node's role_groups.yml at each call; a bad
-	// file is an error with CodeInvalid that names file, line and name.
+	// file is an error with CodeRefused that names file, line and name.
 	Groups(ctx context.Context) ([]GroupView, error)
 	// ChangeRoles changes the roles of r.Node ("" is this node) by one
 	// replicated command. [RoleChange.Apply] computes the wanted set.
@@ -122,8 +122,8 @@ type ProcessBackend interface {
 	// again. CodeNotFound if this node has no such process.
 	ProcessRestart(ctx context.Context, name string, p Progress) (Process, error)
 	// ProcessReady tells whether the named process ("" or "all" means each
-	// one that should run) is ready now. It does not wait: the server polls
-	// it for clients that want to.
+	// one that should run) is ready now. It does not wait: clients that
+	// want to wait ask again.
 	ProcessReady(ctx context.Context, name string) (Readiness, error)
 	// ControlRoles starts, stops or restarts roles of this node; no names
 	// means every assigned role. Names may be groups. Stopping a role keeps
@@ -183,12 +183,14 @@ type ForwardBackend interface {
 // ForwardRequest is a local API request on its way to another node. It is
 // plain data: it can travel as it is over the agents' RPC.
 type ForwardRequest struct {
-	Method string          `json:"method"`
-	Path   string          `json:"path"` // with query, as in "/v1/processes?cluster=true"
-	Body   json.RawMessage `json:"body,omitempty"`
+	Method string `json:"method"`
+	Path   string `json:"path"` // with query, as in "/v1/processes?cluster=true"
+	Body   []byte `json:"body,omitempty"`
 	// Origin tells who asked, for the audit log of the target:
 	// "uid 0 on n1".
 	Origin string `json:"origin"`
+	// Command is the command behind it, also for the audit log.
+	Command string `json:"command,omitempty"`
 }
 
 // ForwardResponse is the answer of the other node.

@@ -17,7 +17,10 @@ func (r RoleChange) Apply(current node.RoleSet, groups node.Groups) (node.RoleSe
 	want := current
 	switch r.Op {
 	case RoleAdd:
-		want = current.With(named).Normalize()
+		want = current.With(named).With(node.NewRoleSet(node.Base))
+		if len(r.AllBut) == 0 { // --all-but router is refused, not corrected
+			want = want.Normalize()
+		}
 	case RoleSet:
 		want = named.Normalize()
 	case RoleRemove:

@@ -124,7 +124,7 @@ type LeaveRequest struct {
 // NodeView is a member as the cluster sees it.
 type NodeView struct {
 	node.Node
-	Voter   string `json:"voter"`   // one of the Voter constants
+	Voter   string `json:"voter"` // one of the Voter constants
 	Primary bool   `json:"primary"`
 	// Gossip is memberlist's view: "alive", "suspect", "dead", "left" or
 	// "" if never seen. For display only.
