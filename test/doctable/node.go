@@ -20,7 +20,7 @@ const (
 	OnVoters      = "voters"
 	OnNomad       = "Nomad nodes" // voters and dea nodes
 	OnDEA         = "dea nodes"   // with the dea role or a data-service role
-	OnLater       = "later" // reserved: nothing is there yet
+	OnLater       = "later"       // reserved: nothing is there yet
 )
 
 var (
