@@ -143,3 +143,13 @@ func identityOf(leaf *x509.Certificate, clusterID string) (node.ID, error) {
 	}
 	return id, nil
 }
+
+// ClusterIDOf returns the cluster that an authority's certificate belongs to,
+// "" if it names none. It proves nothing: a joining node calls it after it
+// has compared the [Digest].
+func ClusterIDOf(ca *x509.Certificate) string {
+	if !ca.IsCA {
+		return ""
+	}
+	return caClusterID(ca)
+}
