@@ -37,6 +37,17 @@ var codes = map[string]int{
 	CodeInternal:     http.StatusInternalServerError,
 }
 
+// synonyms are codes of the agents' RPC (wire/rpcerr) under the name that
+// they have here.
+var synonyms = map[string]string{
+	"denied":              CodeForbidden,
+	"unauthenticated":     CodeForbidden,
+	"precondition":        CodeRefused,
+	"unsupported_version": CodeRefused,
+	"deadline":            CodeTimeout,
+	"exhausted":           CodeUnavailable,
+}
+
 // Error is an error with a code and, where it helps, what to do next. It is
 // both what a Backend may return and what the client gives back.
 type Error struct {
@@ -78,10 +89,15 @@ func wireError(err error) *Error {
 	switch {
 	case errors.As(err, &c):
 		out.ErrCode = c.Code()
+		if s, ok := synonyms[out.ErrCode]; ok {
+			out.ErrCode = s
+		}
 	case errors.As(err, &rule):
 		out.ErrCode, out.Message, out.ErrHint = CodeRefused, rule.Reason, rule.Hint
 	case errors.Is(err, context.DeadlineExceeded):
 		out.ErrCode = CodeTimeout
+	case errors.Is(err, context.Canceled): // the server stops
+		out.ErrCode = CodeUnavailable
 	}
 	if errors.As(err, &h) {
 		out.ErrHint = h.Hint()

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// DefaultSocket is where the agent listens and kato looks.
-	DefaultSocket = "/run/stackato/agent.sock"
+	// DefaultSocket is where the agent listens and kato looks, as in
+	// docs/operator/ports-and-files.md.
+	DefaultSocket = "/var/lib/stackato/run/agent.sock"
 	// Group is the group whose members may use the local API.
 	Group = "stackato"
 	// stopGrace is how long requests may go on after the server is told to

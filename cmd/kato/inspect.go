@@ -14,6 +14,7 @@ func newInspect(a *app) *cobra.Command {
 quorum. Each finding comes with a remedy. The exit code is 1 when a check failed;
 warnings alone are 0.`,
 		Example: "  kato inspect\n  kato inspect clock disk --node n3",
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			var findings []local.Finding
 			err := a.during("inspecting "+a.target(), func(p local.Progress) (err error) {

@@ -35,14 +35,20 @@ func (a *app) zone(c *cobra.Command, args []string) (zoneView, error) {
 		n, err := a.cluster(c).NodeSetZone(c.Context(), local.ZoneRequest{Node: a.node, Zone: args[0]})
 		return zoneView{n.Name, n.Zone}, err
 	}
+	n, err := a.findNode(c)
+	return zoneView{n.Name, n.Zone}, err
+}
+
+// findNode is the record of the node that --node names, or of this one.
+func (a *app) findNode(c *cobra.Command) (local.NodeView, error) {
 	nodes, err := a.cluster(c).Nodes(c.Context())
 	if err != nil {
-		return zoneView{}, err
+		return local.NodeView{}, err
 	}
 	for _, n := range nodes {
 		if a.node == "" && n.Self || a.node != "" && (a.node == n.Name || a.node == n.Address || a.node == string(n.ID)) {
-			return zoneView{n.Name, n.Zone}, nil
+			return n, nil
 		}
 	}
-	return zoneView{}, local.Errorf(local.CodeNotFound, "see kato node list", "there is no node %q", a.node)
+	return local.NodeView{}, local.Errorf(local.CodeNotFound, "see kato node list", "there is no node %q", a.node)
 }

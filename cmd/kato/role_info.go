@@ -14,22 +14,13 @@ func newRoleInfo(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "info [role]…",
 		Short:             "Show what roles do, their processes and nodes",
-		Example:           "  kato role info\n  kato role info dea",
+		Long:              "Show what roles do, their processes and nodes. With --node: those of that node.",
+		Example:           "  kato role info\n  kato role info dea\n  kato role info --node n3",
 		ValidArgsFunction: a.completeRoles,
 		RunE: func(c *cobra.Command, args []string) error {
-			for _, name := range args {
-				if _, err := node.ParseRole(name); err != nil {
-					return local.Errorf(local.CodeNotFound, "", "%v", err)
-				}
-			}
-			roles, err := a.client(c).Roles(c.Context())
+			roles, err := a.rolesOf(c, args)
 			if err != nil {
 				return err
-			}
-			if len(args) > 0 {
-				roles = slices.DeleteFunc(roles, func(r local.RoleView) bool {
-					return !slices.Contains(args, string(r.Role))
-				})
 			}
 			return a.show(roles, func(p *printer) {
 				for i, r := range roles {
@@ -41,6 +32,28 @@ func newRoleInfo(a *app) *cobra.Command {
 			})
 		},
 	}
+}
+
+// rolesOf returns the named roles (none: all), with --node only those that
+// the node has.
+func (a *app) rolesOf(c *cobra.Command, names []string) ([]local.RoleView, error) {
+	for _, name := range names {
+		if _, err := node.ParseRole(name); err != nil {
+			return nil, local.Errorf(local.CodeNotFound, "kato role list shows all", "%v", err)
+		}
+	}
+	has := node.AllRoles()
+	if a.node != "" {
+		n, err := a.findNode(c)
+		if err != nil {
+			return nil, err
+		}
+		has = n.Roles
+	}
+	roles, err := a.cluster(c).Roles(c.Context())
+	return slices.DeleteFunc(roles, func(r local.RoleView) bool {
+		return !has.Has(r.Role) || len(names) > 0 && !slices.Contains(names, string(r.Role))
+	}), err
 }
 
 func printRole(p *printer, r local.RoleView) {
