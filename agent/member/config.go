@@ -124,7 +124,7 @@ func (p Profile) settings() (*memberlist.Config, timing, error) {
 		c.ProbeInterval = 100 * time.Millisecond
 		c.ProbeTimeout = 50 * time.Millisecond
 		c.GossipInterval = 10 * time.Millisecond
-		c.GossipToTheDeadTime = 2 * time.Second
+		c.GossipToTheDeadTime = time.Second
 		c.QueueCheckInterval = time.Second
 		c.SuspicionMaxTimeoutMult = 2
 		return c, timing{dial: time.Second, rejoinMin: 20 * time.Millisecond, rejoinMax: 200 * time.Millisecond, reclaim: 100 * time.Millisecond}, nil

@@ -3,10 +3,13 @@ package member
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 
 	"github.com/stackato/stackato/agent/node"
 )
@@ -41,10 +44,13 @@ func neverLost(t *testing.T, ms []*testMember) (stop func()) {
 // probed waits until every member has gone on talking to all others.
 func probed(t *testing.T, ms []*testMember) {
 	t.Helper()
-	for _, m := range ms {
-		sent := m.Stats().Traffic.PacketsReceived
+	before := make([]uint64, len(ms))
+	for i, m := range ms {
+		before[i] = m.Stats().Traffic.PacketsReceived
+	}
+	for i, m := range ms {
 		eventually(t, "packets go on", func() bool {
-			return m.Stats().Traffic.PacketsReceived > sent+uint64(2*len(ms))
+			return m.Stats().Traffic.PacketsReceived > before[i]+uint64(2*len(ms))
 		})
 	}
 }
@@ -111,11 +117,14 @@ func TestKeyUsedTooEarly(t *testing.T) {
 // settle lets every member do several full syncs and rounds of gossip.
 func settle(t *testing.T, ms ...*testMember) {
 	t.Helper()
-	for _, m := range ms {
-		from := m.Stats().Traffic
+	from := make([]Traffic, len(ms))
+	for i, m := range ms {
+		from[i] = m.Stats().Traffic
+	}
+	for i, m := range ms {
 		eventually(t, "some full syncs", func() bool {
 			now := m.Stats().Traffic
-			return now.StreamsOpened >= from.StreamsOpened+2 && now.PacketsSent > from.PacketsSent+10
+			return now.StreamsOpened >= from[i].StreamsOpened+2 && now.PacketsSent > from[i].PacketsSent+10
 		})
 	}
 }
@@ -157,6 +166,60 @@ func TestOtherClusterIsRefused(t *testing.T) {
 		t.Error("the stranger is in")
 	}
 }
+
+// A member with the key that does not refuse anybody itself, as of a changed
+// program, learns who is there and gossips its presence. It is not taken in.
+func TestRogueIsRefused(t *testing.T) {
+	for name, change := range map[string]func(*Meta){
+		"other cluster": func(m *Meta) { m.ClusterID = "00000000-6f0c-4b53-9d39-7a5b6e1b0c11" },
+		"other id":      func(m *Meta) { m.ID = node.NewID() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := NewNetwork()
+			ms := cluster(t, n, 2)
+			rogue := &testMember{cfg: testConfig(t, n, "rogue")}
+			meta := Meta{ClusterID: testCluster, ID: rogue.cfg.ID, Name: "rogue"}
+			change(&meta)
+			encoded, err := meta.MarshalBinary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, _, _ := Test.settings()
+			c.Name, c.SecretKey, c.Delegate = string(rogue.cfg.ID), testKey, rogueMeta{encoded: encoded}
+			c.LogOutput = io.Discard
+			if c.Transport, err = rogue.cfg.Endpoint.open(); err != nil {
+				t.Fatal(err)
+			}
+			list, err := memberlist.Create(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = list.Shutdown() })
+			if _, err := list.Join([]string{ms[0].Addr().String()}); err != nil {
+				t.Fatal(err)
+			}
+			if got := list.NumMembers(); got != 3 {
+				t.Fatalf("the rogue sees %d members, the test needs 3", got)
+			}
+			eventually(t, "its gossip is refused", func() bool { return ms[0].Stats().Refused+ms[1].Stats().Refused > 3 })
+			settle(t, ms...)
+			for _, m := range ms {
+				if m.NumAlive() != 2 || m.sees(rogue) != "" || len(m.Members()) != 2 {
+					t.Errorf("%s has taken it in", m.cfg.Name)
+				}
+			}
+		})
+	}
+}
+
+type rogueMeta struct {
+	hooks
+	encoded []byte
+}
+
+func (r rogueMeta) NodeMeta(int) []byte           { return r.encoded }
+func (r rogueMeta) LocalState(bool) []byte        { return nil }
+func (r rogueMeta) MergeRemoteState([]byte, bool) {}
 
 // A copy of a data directory on a second machine does not take the first
 // one's place.
