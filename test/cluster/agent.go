@@ -34,7 +34,7 @@ func (n *Node) SetAgentEnv(env map[string]string) error {
 // with every Start.
 func (n *Node) Socket() string {
 	// Not the volume's path: a unix socket's path is limited to 108 bytes.
-	return filepath.Join(fmt.Sprintf("/proc/%d/root", n.hostPID()), SocketPath)
+	return filepath.Join(fmt.Sprintf("/proc/%d/root", n.hostPID()), local.DefaultSocket)
 }
 
 // Client speaks to the node's agent from this process, without starting one

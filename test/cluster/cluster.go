@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -40,7 +39,7 @@ func create(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMachine(ctx, o.BinDir); err != nil {
+	if err := checkMachine(ctx, o); err != nil {
 		return nil, err
 	}
 	c := &Cluster{Name: o.name, opts: o, cuts: cuts{}}
@@ -134,10 +133,4 @@ func (c *Cluster) StartAll(ctx context.Context) error {
 func (c *Cluster) Remove(ctx context.Context) error {
 	_, err := remove(ctx, labelCluster+"="+c.Name, nil)
 	return err
-}
-
-// agentBinary reports whether the binaries hold a real agent.
-func agentBinary(binDir string) bool {
-	info, err := os.Stat(binDir + "/stackato-agent")
-	return err == nil && info.Mode()&0o111 != 0
 }

@@ -64,8 +64,10 @@ func (n *Node) Join(ctx context.Context, primary *Node, m MembershipOptions) err
 	if err := n.control("token", m.Token+"\n"); err != nil {
 		return err
 	}
-	_, err = n.Exec(ctx, append([]string{"stackato-agent", "join", primary.Address,
-		"--token-file", "/node/ctl/token"}, n.arguments(m)...)...)
+	_, err = n.Exec(ctx, append([]string{
+		"stackato-agent", "join", primary.Address,
+		"--token-file", "/node/ctl/token",
+	}, n.arguments(m)...)...)
 	return errors.Join(err, n.uncontrol("token"))
 }
 

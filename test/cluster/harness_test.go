@@ -319,9 +319,9 @@ func TestHarnessSweep(t *testing.T) {
 	if !ownerAlive(ownerSelf()) {
 		t.Fatal("this process is not alive, by its owner label")
 	}
-	dead := "st-sweep-" + randomHex(4)
-	live := "st-sweep-" + randomHex(4)
-	run := randomHex(4)
+	dead := "st-sweep-" + randomHex()
+	live := "st-sweep-" + randomHex()
+	run := randomHex()
 	for name, owner := range map[string]string{dead: "1.1", live: ownerSelf()} {
 		_, err := docker(ctx, "volume", "create", "--label", labelCluster+"="+name,
 			"--label", labelTest+"="+run, "--label", labelOwner+"="+owner, name)

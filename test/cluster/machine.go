@@ -14,7 +14,7 @@ import (
 )
 
 // checkMachine says what this machine lacks to run nodes.
-func checkMachine(ctx context.Context, binDir string) error {
+func checkMachine(ctx context.Context, o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("nodes as containers need root: run this as root")
 	}
@@ -26,8 +26,13 @@ func checkMachine(ctx context.Context, binDir string) error {
 	if _, err := docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
 		return fmt.Errorf("no Docker Engine answers (start one with scripts/docker): %w", err)
 	}
-	if _, err := os.Stat(binDir); err != nil {
-		return fmt.Errorf("the binaries of the nodes are missing (build them with make build): %w", err)
+	if o.NoAgent {
+		return nil
+	}
+	for _, program := range []string{"stackato-agent", "kato"} {
+		if _, err := exec.LookPath(filepath.Join(o.BinDir, program)); err != nil {
+			return fmt.Errorf("%s is missing: build it with make build: %w", program, err)
+		}
 	}
 	return nil
 }
@@ -81,8 +86,9 @@ func repositoryDir(name string) (string, error) {
 	return path, nil
 }
 
-func randomHex(n int) string {
-	b := make([]byte, n)
+// randomHex returns eight random digits for a name.
+func randomHex() string {
+	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails: crypto/rand
 	return hex.EncodeToString(b)
 }

@@ -28,7 +28,6 @@ type Node struct {
 	mu     sync.Mutex
 	pid    int    // of the container's first process on the host; 0: off
 	volume string // host directory of the node's volume
-	env    map[string]string
 }
 
 func newNode(c *Cluster, index int) *Node {
@@ -119,7 +118,6 @@ func (n *Node) environment() []string {
 		"-e", "STACKATO_NODE_RESTART=" + flag(o.RestartAgent),
 		"-e", "STACKATO_NODE_BIP=" + innerBridge,
 		"-e", "STACKATO_NODE_DATA_MIB=" + strconv.Itoa(o.DataDiskMiB),
-		"-e", "STACKATO_SOCKET=" + SocketPath,
 	}
 }
 

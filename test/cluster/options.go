@@ -21,11 +21,10 @@ const (
 	maxNodes     = 200                // addresses .11 to .210
 )
 
-// Paths inside a node.
+// Directories of a node's disk.
 const (
-	DataDir    = "/var/lib/stackato"
-	LogDir     = "/var/log/stackato"
-	SocketPath = DataDir + "/run/agent.sock"
+	DataDir = "/var/lib/stackato"
+	LogDir  = "/var/log/stackato"
 )
 
 // Options describes a cluster. The zero value is one node with every default.
@@ -92,7 +91,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Logf = func(string, ...any) {}
 	}
 	if o.name == "" {
-		o.name = "st-" + randomHex(4)
+		o.name = "st-" + randomHex()
 	}
 	var err error
 	if o.BinDir == "" {

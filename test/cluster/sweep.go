@@ -52,8 +52,10 @@ func remove(ctx context.Context, label string, filter func(owner string) bool) (
 	count := 0
 	var errs []error
 	for i, kind := range kinds {
-		list := slices.Concat(kind.list, []string{"--filter", "label=" + label,
-			"--format", id[i] + " {{.Label \"" + labelOwner + "\"}}"})
+		list := slices.Concat(kind.list, []string{
+			"--filter", "label=" + label,
+			"--format", id[i] + " {{.Label \"" + labelOwner + "\"}}",
+		})
 		lines, err := dockerLines(ctx, list...)
 		if err != nil {
 			errs = append(errs, err)

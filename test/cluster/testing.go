@@ -19,7 +19,7 @@ var runID = sync.OnceValue(func() string {
 	if id := os.Getenv(EnvRun); id != "" {
 		return id
 	}
-	return randomHex(4)
+	return randomHex()
 })
 
 // sweepOnce removes what killed test runs have left, once in a process.
@@ -54,15 +54,6 @@ func New(t testing.TB, o Options) *Cluster {
 		t.Logf("removed %d containers, networks and volumes that a killed test run had left", n)
 	}
 	o.run = runID()
-	if !o.NoAgent && o.BinDir == "" {
-		bin, err := repositoryDir("bin")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !agentBinary(bin) {
-			t.Fatalf("%s/stackato-agent is missing: build it with make build", bin)
-		}
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // the image may have to be built
 	defer cancel()
 	c, err := create(ctx, o)
@@ -75,6 +66,7 @@ func New(t testing.TB, o Options) *Cluster {
 
 // finish ends a test's cluster.
 func (c *Cluster) finish(t testing.TB) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), defaultTimeout)
 	defer cancel()
 	if t.Failed() {
