@@ -3,8 +3,10 @@ package node
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -83,4 +85,15 @@ type Node struct {
 	JoinedAt       time.Time `json:"joined_at"`
 	// StoppedRoles are assigned roles whose processes an operator stopped.
 	StoppedRoles RoleSet `json:"stopped_roles"`
+	// AllowedRoles are those that the node may give itself: what its join
+	// token allowed. Controllers may give it any.
+	AllowedRoles RoleSet `json:"allowed_roles"`
+	// Leaving is set while the node hands over what it does.
+	Leaving bool `json:"leaving,omitempty"`
 }
+
+// RPCAddr returns the node's agent address as host:port.
+func (n Node) RPCAddr() string { return net.JoinHostPort(n.Address, strconv.Itoa(n.RPCPort)) }
+
+// GossipAddr returns the node's gossip address as host:port.
+func (n Node) GossipAddr() string { return net.JoinHostPort(n.Address, strconv.Itoa(n.GossipPort)) }

@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/stackato/stackato/agent/consensus"
+	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+// Intervals of the Primary's loop.
+const (
+	planInterval  = 200 * time.Millisecond
+	sweepInterval = 10 * time.Minute
+	// tokenRest is how long a dead token is still shown before it is swept.
+	tokenRest = 24 * time.Hour
+	// nearlyApplied is how many entries a non-voter may lack to count as
+	// caught up.
+	nearlyApplied = 100
+)
+
+// Servers tells how the Consul and Nomad servers fare; the Primary takes a
+// server away only when those that stay have their votes.
+type Servers interface {
+	// Voting reports whether all the given nodes are voters of Consul and of
+	// Nomad.
+	Voting(ctx context.Context, nodes []node.Node) bool
+}
+
+// Primary is the cluster's leader-only work: Raft voters follow the
+// controllers, Consul and Nomad servers follow the voters, dead tokens are
+// swept.
+type Primary struct {
+	Controller *Controller
+	Servers    Servers
+	// Applied asks a node how far it has applied the log.
+	Applied func(ctx context.Context, n node.Node) (uint64, error)
+	Logger  *slog.Logger
+}
+
+// Run works until ctx, which ends with leadership, is done. Everything that
+// it writes is fenced by term.
+func (p *Primary) Run(ctx context.Context, term uint64) {
+	began := p.Controller.cfg.Now()
+	tick := time.NewTicker(planInterval)
+	defer tick.Stop()
+	var swept time.Time
+	for {
+		if err := p.step(ctx, term, began); err != nil && ctx.Err() == nil {
+			p.Logger.Warn("keep the voters in line", "err", err)
+		}
+		if now := p.Controller.cfg.Now(); now.Sub(swept) > sweepInterval {
+			swept = now
+			if err := p.sweep(ctx, term, now); err != nil && ctx.Err() == nil {
+				p.Logger.Warn("sweep join tokens", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// step makes at most one change of the Raft configuration.
+func (p *Primary) step(ctx context.Context, term uint64, began time.Time) error {
+	cons := p.Controller.cons
+	servers, index := cons.Servers()
+	v := cons.State().Read()
+	if _, ok := TheRecord(v); !ok {
+		return nil // not founded yet
+	}
+	cands := p.candidates(ctx, v, servers, began)
+	grace := time.Duration(intSetting(v, "cluster/voter_grace_seconds", 1, 24*3600)) * time.Second
+	if a, ok := planVoters(p.Controller.cfg.Self, servers, cands, grace); ok {
+		p.Logger.Info("change the Raft group", "what", a.kind, "node", a.id, "address", a.addr)
+		if err := p.change(ctx, a, index); err != nil {
+			return err
+		}
+	}
+	return p.writeVoters(ctx, term, v)
+}
+
+func (p *Primary) change(ctx context.Context, a voterAction, index uint64) error {
+	cons := p.Controller.cons
+	switch a.kind {
+	case "add":
+		err := cons.AddNonvoter(a.id, a.addr, index)
+		if errors.Is(err, rpcerr.Precondition) {
+			return nil // it has not reported its commands yet
+		}
+		return err
+	case "promote":
+		return cons.AddVoter(a.id, a.addr, index)
+	case "demote":
+		return cons.Demote(a.id, index)
+	case "remove":
+		return cons.Remove(ctx, a.id, index)
+	}
+	return cons.HandOver(ctx)
+}
+
+func (p *Primary) candidates(ctx context.Context, v *consensus.View, servers []consensus.Server, began time.Time) []candidate {
+	cons, now := p.Controller.cons, p.Controller.cfg.Now()
+	var out []candidate
+	for _, m := range Members(v) {
+		if !m.Roles.Has(node.Controller) {
+			continue
+		}
+		c := candidate{Node: m.Node}
+		if i := slices.IndexFunc(servers, func(s consensus.Server) bool { return s.ID == m.ID }); i >= 0 {
+			c.inRaft, c.voter = true, servers[i].Voter
+		}
+		alive, since := p.Controller.cfg.Hints.Alive(m.ID)
+		c.alive = alive || m.ID == p.Controller.cfg.Self
+		if !c.alive { // a new Primary counts from its own beginning
+			c.deadFor = now.Sub(later(since, began))
+		}
+		if c.inRaft && !c.voter && c.alive {
+			applied, err := p.Applied(ctx, m.Node)
+			c.caughtUp = err == nil && applied+nearlyApplied >= cons.State().Applied()
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// writeVoters writes down who runs the Consul and Nomad servers: the Raft
+// voters, and for a while those that were, until the new ones have their
+// votes there.
+func (p *Primary) writeVoters(ctx context.Context, term uint64, v *consensus.View) error {
+	rec, _ := TheRecord(v)
+	servers, _ := p.Controller.cons.Servers()
+	var want []node.ID
+	for _, s := range servers {
+		if s.Voter {
+			want = append(want, s.ID)
+		}
+	}
+	next := slices.Clone(want)
+	for _, id := range rec.Voters {
+		if slices.Contains(next, id) {
+			continue
+		}
+		m, belongs := FindMember(v, string(id))
+		alive, _ := p.Controller.cfg.Hints.Alive(id)
+		if belongs && alive && !p.Servers.Voting(ctx, membersOf(v, want)) {
+			next = append(next, m.ID)
+		}
+	}
+	slices.Sort(next)
+	if slices.Equal(next, rec.Voters) {
+		return nil
+	}
+	_, err := cmdVoters.Propose(ctx, p.Controller.cons, votersInput{next}, consensus.AsTerm(term))
+	return err
+}
+
+func membersOf(v *consensus.View, ids []node.ID) []node.Node {
+	var out []node.Node
+	for _, id := range ids {
+		if m, ok := FindMember(v, string(id)); ok {
+			out = append(out, m.Node)
+		}
+	}
+	return out
+}
+
+func (p *Primary) sweep(ctx context.Context, term uint64, now time.Time) error {
+	if len(Tokens(p.Controller.cons.State().Read())) == 0 {
+		return nil
+	}
+	_, err := cmdTokenSweep.Propose(ctx, p.Controller.cons, tokenSweep{Before: now.Add(-tokenRest)}, consensus.AsTerm(term))
+	return err
+}
