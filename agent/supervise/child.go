@@ -38,7 +38,7 @@ type Options struct {
 var ErrEnded = errors.New("the supervisor of this child has ended")
 
 // Child is one supervised program. All methods may be called concurrently.
-// Start, Stop, Restart, Update and Signal are carried out by Run, in order:
+// Start, Stop, StopBy, Leave, Restart, Update and Signal are carried out by Run, in order:
 // before Run begins they wait for it, after it ended they return ErrEnded.
 // When their context ends first they return its error and what they asked for
 // may still happen.
@@ -136,6 +136,12 @@ func (c *Child) Stop(ctx context.Context) error { return c.send(ctx, command{kin
 // and the error is returned. Without a process leave is not called.
 func (c *Child) Leave(ctx context.Context, leave func(context.Context) error) error {
 	return c.send(ctx, command{kind: cmdStop, leave: func() error { return leave(ctx) }})
+}
+
+// StopBy is Stop for a program that takes its leave of others on the signal
+// sig. StopSignal and SIGKILL follow, each after the grace time.
+func (c *Child) StopBy(ctx context.Context, sig syscall.Signal) error {
+	return c.send(ctx, command{kind: cmdStop, sig: sig})
 }
 
 // Restart ends the process, if there is one, and starts it anew.

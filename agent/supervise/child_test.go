@@ -300,12 +300,20 @@ func TestStopStartRestartSignal(t *testing.T) {
 }
 
 func TestLeave(t *testing.T) {
-	c, _ := run(t, testSpec(t, "run"), Options{End: Stop})
+	s := testSpec(t, "run")
+	s.StopGrace = 50 * time.Millisecond
+	c, _ := run(t, s, Options{End: Stop})
 	st := await(t, c, "running", running)
 	// The program ends by itself: no restart.
 	err := c.Leave(t.Context(), func(context.Context) error { return syscall.Kill(st.PID, syscall.SIGKILL) })
 	if got := c.Status(); err != nil || got.State != Stopped || got.Restarts != 0 {
 		t.Fatalf("%v, status %+v", err, got)
+	}
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.StopBy(t.Context(), syscall.SIGHUP); err != nil || c.Status().State != Stopped {
+		t.Fatalf("%v, status %+v", err, c.Status())
 	}
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)

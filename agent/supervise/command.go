@@ -21,7 +21,7 @@ const (
 type command struct {
 	kind  commandKind
 	spec  Spec           // cmdUpdate
-	sig   syscall.Signal // cmdSignal
+	sig   syscall.Signal // cmdSignal; cmdStop: 0 or what to send first
 	leave func() error   // cmdStop, may be nil
 	reply chan error     // buffered
 }
@@ -50,6 +50,9 @@ func (l *loop) do(cmd command) error {
 		return l.wanted()
 	case cmdStop:
 		l.want = false
+		if cmd.sig != 0 {
+			cmd.leave = func() error { return l.proc.signal(cmd.sig) }
+		}
 		return l.stop(cmd.leave)
 	case cmdRestart:
 		if err := l.stop(nil); err != nil {
@@ -131,7 +134,7 @@ func (l *loop) stop(leave func() error) error {
 			l.set(func(s *Status) { s.Error = err.Error() })
 			return err
 		}
-		l.buried()
+		l.buried(Stopped)
 	}
 	l.set(func(s *Status) { s.State, s.NextStart, s.Error = Stopped, time.Time{}, "" })
 	return leaveErr

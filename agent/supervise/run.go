@@ -209,24 +209,26 @@ func (l *loop) detach() {
 }
 
 // buried notes how the process ended and forgets it.
-func (l *loop) buried() {
+func (l *loop) buried(state State) {
 	exit, lines := l.proc.exit, tail(l.spec.LogFile, l.logAt)
-	l.set(func(s *Status) {
-		s.PID, s.Adopted, s.Error = 0, false, ""
-		s.LastExit, s.LastExitAt, s.LastLog = exit, time.Now(), lines
-	})
 	l.detach()
+	l.set(func(s *Status) {
+		s.State, s.PID, s.Adopted, s.Error = state, 0, false, ""
+		s.LastExit, s.LastExitAt, s.LastLog = exit, time.Now(), lines
+		if state == Waiting {
+			s.Restarts++
+		}
+	})
 }
 
 // died deals with an end that nobody asked for.
 func (l *loop) died() {
-	ran := time.Since(l.proc.started)
-	l.buried()
 	if !l.want { // it did not obey in time when it was stopped
-		l.set(func(s *Status) { s.State = Stopped })
+		l.buried(Stopped)
 		return
 	}
-	l.set(func(s *Status) { s.Restarts++ })
+	ran := time.Since(l.proc.started)
+	l.buried(Waiting)
 	l.opts.Log.Warn("died", "exit", l.Status().LastExit, "ran", ran.Round(time.Millisecond))
 	l.again()
 }

@@ -1,0 +1,412 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/consul/api"
+	"go.uber.org/goleak"
+
+	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/supervisetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// node is a Consul agent of a test.
+type node struct {
+	Config
+	*Client
+	child  *supervise.Child
+	detach func()
+}
+
+// secrets that the agents of one test cluster share.
+type cluster struct {
+	binary     string
+	ca         *supervisetest.CA
+	gossip     string
+	management string
+}
+
+func newCluster(t *testing.T) cluster {
+	return cluster{
+		binary: supervisetest.Binary(t, Required), ca: supervisetest.NewCA(t),
+		gossip: supervisetest.GossipKey(), management: uuid.NewString(),
+	}
+}
+
+// config describes an agent with ports of its own.
+func (cl cluster) config(t *testing.T, name, ip string) Config {
+	t.Helper()
+	cert, key := cl.ca.Issue(t, name, "server.dc1.consul", "localhost")
+	p := supervisetest.Ports(t, ip, 4)
+	dir := supervisetest.Dir(t)
+	return Config{
+		Binary: cl.binary, Dir: filepath.Join(dir, "consul"), LogFile: filepath.Join(dir, name+".log"), BindAddr: ip,
+		NodeName: name, NodeID: uuid.NewString(), Server: true,
+		GossipKeys: []string{cl.gossip}, TLS: TLSFiles{CA: cl.ca.File, Cert: cert, Key: key},
+		InitialManagement: cl.management, Stabilization: time.Second,
+		Ports: Ports{HTTP: p[0], DNS: p[1], SerfLAN: p[2], Server: p[3]},
+	}
+}
+
+func (c Config) join() string { return fmt.Sprintf("%s:%d", c.BindAddr, c.Ports.SerfLAN) }
+
+// start writes the configuration and supervises the agent.
+func start(t *testing.T, c Config, token string) *node {
+	t.Helper()
+	if _, err := Write(c); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := c.Spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Config: c, Client: NewClient(c.HTTPAddress(), token)}
+	t.Cleanup(n.Client.Close)
+	n.child, n.detach = supervisetest.Run(t, spec, supervise.Options{
+		Ready: func(ctx context.Context) error { return n.Ready(ctx, c.Server, c.NodeName) },
+	})
+	return n
+}
+
+// api is a plain client of the agent.
+func (n *node) api(t *testing.T, token string) *api.Client {
+	t.Helper()
+	cl, err := api.NewClient(&api.Config{Address: n.HTTPAddress(), Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+func TestServerSecuredKilledAdoptedReconfigured(t *testing.T) {
+	cl := newCluster(t)
+	c := cl.config(t, "alpha", "127.0.0.1")
+	c.BootstrapExpect = 1
+	begin := time.Now()
+	n := start(t, c, cl.management)
+	st := supervisetest.Ready(t, n.child, 15*time.Second)
+	took := time.Since(begin)
+	t.Logf("usable after %v", took)
+	if took > 5*time.Second {
+		t.Errorf("usable after %v, want 5 s", took)
+	}
+
+	t.Run("ACL", func(t *testing.T) { checkACL(t, n, cl) })
+	t.Run("DNS", func(t *testing.T) { checkDNS(t, n) })
+	t.Run("loopback", func(t *testing.T) { checkListeners(t, c) })
+	t.Run("gossip keys", func(t *testing.T) { checkRotation(t, n) })
+
+	t.Run("killed", func(t *testing.T) {
+		if err := syscall.Kill(st.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		again := awaitOther(t, n.child, st.PID)
+		if again.Restarts != 1 || again.LastExit != "signal: killed" {
+			t.Errorf("status %+v", again)
+		}
+		st = again
+	})
+	t.Run("agent restarted", func(t *testing.T) {
+		n.detach()
+		m := start(t, n.Config, cl.management)
+		got := supervisetest.Ready(t, m.child, 5*time.Second)
+		if got.PID != st.PID || !got.Adopted {
+			t.Errorf("status %+v, want process %d adopted", got, st.PID)
+		}
+		n = m
+		t.Run("configuration changed", func(t *testing.T) { checkReconfigured(t, n) })
+		n.detach()
+	})
+	m := start(t, n.Config, cl.management) // stopped at the end of the test
+	supervisetest.Ready(t, m.child, 15*time.Second)
+}
+
+func awaitOther(t *testing.T, c *supervise.Child, pid int) supervise.Status {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	st, err := c.Await(ctx, func(s supervise.Status) bool {
+		return s.State == supervise.Running && s.PID != pid
+	})
+	if err != nil {
+		t.Fatalf("%v; status %+v", err, st)
+	}
+	return st
+}
+
+func checkACL(t *testing.T, n *node, cl cluster) {
+	ctx := t.Context()
+	accessor, secret := uuid.NewString(), uuid.NewString()
+	for range 2 { // idempotent
+		if err := n.EnsureNodeToken(ctx, n.NodeName, accessor, secret, []string{"router", "dea"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.EnsureNodeToken(ctx, n.NodeName, accessor, uuid.NewString(), nil); !errors.Is(err, ErrTokenConflict) {
+		t.Errorf("another secret for the same accessor: %v", err)
+	}
+	if err := n.EnsureNodeToken(ctx, n.NodeName, accessor, secret, []string{"router", "dea", "mysql"}); err != nil {
+		t.Fatal(err)
+	}
+	// The agent takes the token over by a reload and registers its node at once.
+	n.AgentToken = secret
+	if err := Apply(ctx, n.child, n.Config); err != nil {
+		t.Fatal(err)
+	}
+	took := supervisetest.Eventually(t, 10*time.Second, "node in catalog", func(ctx context.Context) error {
+		return n.InCatalog(ctx, n.NodeName)
+	})
+	t.Logf("in the catalog after %v", took)
+
+	own := NewClient(n.HTTPAddress(), secret)
+	defer own.Close()
+	if err := own.Ready(ctx, false, n.NodeName); err != nil {
+		t.Errorf("Ready with the node's token: %v", err)
+	}
+	if err := own.Reload(ctx); err != nil {
+		t.Errorf("the node's token cannot reload its agent: %v", err)
+	}
+	if err := own.EnsurePolicy(ctx, DNSPolicy()); err == nil {
+		t.Error("the node's token writes policies")
+	}
+	register := func(token, service string) error {
+		return n.api(t, token).Agent().ServiceRegister(&api.AgentServiceRegistration{Name: service, Port: 80})
+	}
+	for _, service := range []string{"router", "mysql"} {
+		if err := register(secret, service); err != nil {
+			t.Errorf("register %s: %v", service, err)
+		}
+	}
+	if err := register(secret, "stranger"); err == nil {
+		t.Error("registered a service that is not in the policy")
+	}
+	if err := register("", "router"); err == nil {
+		t.Error("registered a service without a token")
+	}
+	// Another node's token: made, and gone again.
+	other := uuid.NewString()
+	if err := n.EnsureNodeToken(ctx, "beta", other, uuid.NewString(), []string{"router", "dea", "mysql"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := n.RemoveNodeToken(ctx, "beta", other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n.child.Status().Restarts != 0 {
+		t.Errorf("status %+v", n.child.Status())
+	}
+}
+
+func checkDNS(t *testing.T, n *node) {
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", n.Ports.DNS))
+	}}
+	if got, err := r.LookupHost(t.Context(), "router.service.consul."); err == nil {
+		t.Errorf("DNS answers %v without a token", got)
+	}
+	secret := uuid.NewString()
+	if err := n.EnsureDNSToken(t.Context(), uuid.NewString(), secret); err != nil {
+		t.Fatal(err)
+	}
+	n.DNSToken = secret
+	if err := Apply(t.Context(), n.child, n.Config); err != nil {
+		t.Fatal(err)
+	}
+	supervisetest.Eventually(t, 10*time.Second, "DNS", func(ctx context.Context) error {
+		got, err := r.LookupHost(ctx, "router.service.consul.")
+		if err == nil && (len(got) != 1 || got[0] != "127.0.0.1") {
+			err = fmt.Errorf("got %v", got)
+		}
+		return err
+	})
+}
+
+// checkListeners looks at what the process really listens on.
+func checkListeners(t *testing.T, c Config) {
+	if _, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.2:%d", c.Ports.HTTP), time.Second); err == nil {
+		t.Error("the API listens on more than 127.0.0.1")
+	}
+	for _, port := range []int{8501, 8502, 8503, 8302} {
+		if conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second); err == nil {
+			conn.Close()
+			t.Logf("port %d is in use on this machine", port) // may belong to another Consul
+		}
+	}
+	info, err := os.Stat(filepath.Join(c.Dir, "config.json"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func checkRotation(t *testing.T, n *node) {
+	ctx := t.Context()
+	next, old := supervisetest.GossipKey(), n.GossipKeys[0]
+	steps := []struct {
+		keys []string
+		do   func(context.Context, string) error
+		key  string
+	}{
+		{[]string{old, next}, n.KeyringInstall, next},
+		{[]string{next, old}, n.KeyringUse, next},
+		{[]string{next}, n.KeyringRemove, old},
+	}
+	for _, s := range steps {
+		n.GossipKeys = s.keys
+		if err := Apply(ctx, n.child, n.Config); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // idempotent
+			if err := s.do(ctx, s.key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	k, err := n.KeyringList(ctx)
+	if err != nil || len(k.Keys) != 1 || k.Primary[next] != k.Members || k.Members != 1 {
+		t.Errorf("keyring %+v, %v", k, err)
+	}
+	b, err := os.ReadFile(filepath.Join(n.Dir, "data", "serf", "local.keyring"))
+	if err != nil || !strings.Contains(string(b), next) || strings.Contains(string(b), old) {
+		t.Errorf("keyring file %v: does not have the new key alone", err)
+	}
+}
+
+func checkReconfigured(t *testing.T, n *node) {
+	before := n.child.Status()
+	n.Ports.DNS = supervisetest.Ports(t, "127.0.0.1", 1)[0]
+	if err := Apply(t.Context(), n.child, n.Config); err != nil {
+		t.Fatal(err)
+	}
+	st := awaitOther(t, n.child, before.PID)
+	if st.LastExit == "signal: killed" || st.Restarts != before.Restarts {
+		t.Errorf("status %+v, want a graceful restart", st)
+	}
+	if err := n.InCatalog(t.Context(), n.NodeName); err != nil {
+		t.Errorf("data after the restart: %v", err)
+	}
+}
+
+func TestServersJoinAndLeave(t *testing.T) {
+	cl := newCluster(t)
+	ca := cl.config(t, "alpha", "127.0.0.1")
+	ca.BootstrapExpect = 1
+	alpha := start(t, ca, cl.management)
+	supervisetest.Ready(t, alpha.child, 15*time.Second)
+
+	cb := cl.config(t, "beta", "127.0.0.2")
+	cb.RetryJoin = []string{ca.join()}
+	beta := start(t, cb, cl.management)
+	supervisetest.Ready(t, beta.child, 15*time.Second)
+
+	cc := cl.config(t, "gamma", "127.0.0.1") // a client
+	cc.Server, cc.RetryJoin = false, []string{ca.join()}
+	cc.TLS.Cert, cc.TLS.Key = cl.ca.Issue(t, "gamma", "client.dc1.consul")
+	cc.AgentToken = uuid.NewString()
+	if err := alpha.EnsureNodeToken(t.Context(), "gamma", uuid.NewString(), cc.AgentToken, nil); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	gamma := start(t, cc, cc.AgentToken)
+	supervisetest.Ready(t, gamma.child, 15*time.Second)
+	t.Logf("client in the catalog after %v", time.Since(begin))
+
+	took := supervisetest.Eventually(t, 40*time.Second, "two voters", votersAre(alpha, ca.NodeID, cb.NodeID))
+	t.Logf("two voters after another %v", took)
+	ms, err := alpha.Members(t.Context())
+	if err != nil || len(ms) != 3 {
+		t.Fatalf("members %+v, %v", ms, err)
+	}
+	for _, m := range ms {
+		if m.Status != "alive" || m.Server != (m.Name != "gamma") {
+			t.Errorf("member %+v", m)
+		}
+	}
+	checkForeignServer(t, cl, alpha)
+
+	begin = time.Now()
+	if err := beta.child.Leave(t.Context(), beta.Leave); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("left after %v", time.Since(begin))
+	if st := beta.child.Status(); st.State != supervise.Stopped || st.LastExit != "exit status 0" {
+		t.Errorf("status %+v", st)
+	}
+	supervisetest.Eventually(t, 20*time.Second, "one voter", votersAre(alpha, ca.NodeID))
+	for range 2 { // what is not there is no error
+		if err := alpha.RemovePeer(t.Context(), cb.NodeID); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := alpha.ForceLeave(t.Context(), "beta"); err != nil {
+		t.Error(err)
+	}
+	if _, err := alpha.Leader(t.Context()); err != nil {
+		t.Error(err)
+	}
+	gone, err := alpha.Members(t.Context())
+	if err != nil || len(gone) != 2 {
+		t.Errorf("members %+v, %v", gone, err)
+	}
+}
+
+func votersAre(n *node, ids ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		peers, err := n.RaftPeers(ctx)
+		if err != nil {
+			return err
+		}
+		voters := map[string]bool{}
+		for _, p := range peers {
+			if p.Voter {
+				voters[p.ID] = true
+			}
+		}
+		for _, id := range ids {
+			if !voters[id] {
+				return fmt.Errorf("%s does not vote: %+v", id, peers)
+			}
+		}
+		if len(peers) != len(ids) {
+			return fmt.Errorf("peers %+v", peers)
+		}
+		return nil
+	}
+}
+
+// checkForeignServer starts a server with another gossip key: it must not get
+// in.
+func checkForeignServer(t *testing.T, cl cluster, alpha *node) {
+	t.Helper()
+	cl.gossip = supervisetest.GossipKey()
+	c := cl.config(t, "delta", "127.0.0.2")
+	c.RetryJoin = []string{alpha.join()}
+	n := start(t, c, cl.management)
+	supervisetest.Eventually(t, 15*time.Second, "refusal in the log", func(context.Context) error {
+		b, err := os.ReadFile(c.LogFile)
+		if err == nil && !strings.Contains(string(b), "Join cluster failed") &&
+			!strings.Contains(string(b), "No installed keys could decrypt") {
+			err = supervisetest.ErrNotYet
+		}
+		return err
+	})
+	if n.child.Status().State == supervise.Running {
+		t.Error("a server with a foreign gossip key got in")
+	}
+	if err := n.child.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
