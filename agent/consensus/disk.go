@@ -17,9 +17,11 @@ import (
 type diskGuard struct {
 	mu      sync.Mutex
 	err     error
+	held    int         // goroutines inside persist whose write has failed
 	onError func(error) // called on each change between ok and not ok
 
 	closing chan struct{}
+	once    sync.Once
 }
 
 func newDiskGuard(onError func(error)) *diskGuard {
@@ -35,22 +37,39 @@ func (g *diskGuard) Err() error {
 
 func (g *diskGuard) note(err error) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	changed := (err == nil) != (g.err == nil)
 	g.err = err
-	g.mu.Unlock()
 	if changed {
 		g.onError(err)
 	}
 }
 
-// release lets a held goroutine end; call it once, before Raft is shut down.
-func (g *diskGuard) release() { close(g.closing) }
+// holding reports whether some of Raft's goroutines are held.
+func (g *diskGuard) holding() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held > 0
+}
+
+func (g *diskGuard) hold(by int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held += by
+}
+
+// release lets held goroutines end; call it before Raft is shut down.
+func (g *diskGuard) release() { g.once.Do(func() { close(g.closing) }) }
 
 // persist repeats write until it succeeds. When the node closes first, the
 // goroutine ends: returning an error would make Raft panic.
 func (g *diskGuard) persist(write func() error) {
-	for {
+	for held := false; ; held = true {
 		err := write()
+		if err != nil && !held {
+			g.hold(1)
+			defer g.hold(-1) // runs once, when the hold ends
+		}
 		g.note(err)
 		if err == nil {
 			return
@@ -84,9 +103,15 @@ func (s *guardedStable) SetUint64(key []byte, val uint64) error {
 
 // guardedLog is a raft.LogStore that tells the guard of failed writes. They
 // are returned: a leader steps down on them, a follower refuses the entries.
+//
+// A failed write may have reached the disk in part (an fsync that fails says
+// nothing about the data). Raft takes the entries for absent and writes other
+// ones in their place; what lies behind those must not come back at the next
+// start, so it is deleted first.
 type guardedLog struct {
 	raft.LogStore
 	guard *diskGuard
+	dirty bool // the last write failed; Raft stores from one goroutine at a time
 }
 
 // StoreLog implements raft.LogStore.
@@ -94,7 +119,23 @@ func (s *guardedLog) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Lo
 
 // StoreLogs implements raft.LogStore.
 func (s *guardedLog) StoreLogs(logs []*raft.Log) error {
-	err := s.LogStore.StoreLogs(logs)
+	err := s.clean(logs[0].Index)
+	if err == nil {
+		err = s.LogStore.StoreLogs(logs)
+		s.dirty = err != nil
+	}
 	s.guard.note(err)
 	return err
+}
+
+// clean deletes what a failed write may have left at next and behind it.
+func (s *guardedLog) clean(next uint64) error {
+	if !s.dirty {
+		return nil
+	}
+	last, err := s.LastIndex()
+	if err != nil || last < next {
+		return err
+	}
+	return s.DeleteRange(next, last)
 }

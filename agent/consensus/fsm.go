@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-memdb"
 	"github.com/hashicorp/raft"
@@ -40,6 +43,10 @@ type fsm struct {
 	state    *State
 	requests *requestMemory
 
+	// starting is true inside Open: a snapshot that cannot be restored then
+	// must not be passed over.
+	starting atomic.Bool
+
 	// stopped is set for good when an entry cannot be applied here; from
 	// then on the tables do not move.
 	stopOnce sync.Once
@@ -72,49 +79,78 @@ func (e *UnknownCommandError) Error() string {
 // Apply implements raft.FSM. It returns an outcome.
 func (f *fsm) Apply(l *raft.Log) any {
 	if f.halted() {
-		return outcome{Err: rpcerr.New(rpcerr.Internal, "%w", f.stopErr)}
+		return f.stoppedOutcome()
 	}
 	var p Proposal
 	if err := decodeStrict(l.Data, &p); err != nil {
 		return f.halt(fmt.Errorf("log entry %d is not a proposal: %w", l.Index, err))
 	}
-	apply, ok := f.reg.commands[p.Type][p.Version]
+	decode, ok := f.reg.commands[p.Type][p.Version]
 	if !ok {
 		return f.halt(&UnknownCommandError{p.Type, p.Version, l.Index})
 	}
+	apply, err := decode(p.Data)
+	if err != nil {
+		// The leader has decoded it: its build has another input under
+		// this version, and would apply what this one cannot.
+		return f.halt(fmt.Errorf("log entry %d cannot be read by this version of stackato-agent: %w: "+
+			"install the version that the other controllers run and start it again", l.Index, err))
+	}
 	if known, ok := f.requests.get(p.ID); ok {
-		f.state.setApplied(l.Index)
+		f.state.commit(nil, l.Index)
 		return known
 	}
-	out := f.run(apply, p, l.Index)
+	txn := f.state.db.Txn(true)
+	out := run(&Tx{txn: txn, Index: l.Index}, apply, p.Term)
 	f.requests.put(p.ID, out)
-	f.state.setApplied(l.Index)
+	if out.Err != nil {
+		txn.Abort()
+		txn = nil
+	}
+	f.state.commit(txn, l.Index)
 	return out
 }
 
-// run applies one command in one transaction.
-func (f *fsm) run(apply applyFunc, p Proposal, index uint64) outcome {
-	tx := &Tx{txn: f.state.db.Txn(true), Index: index}
-	defer tx.txn.Abort() // does nothing after a commit
-	if p.Term != 0 {
-		if cur := currentLeadership(tx); cur.Term != p.Term {
+// run applies one command; the caller commits or rolls back.
+func run(tx *Tx, apply applyFunc, term uint64) (out outcome) {
+	if term != 0 {
+		if cur := currentLeadership(tx); cur.Term != term {
 			return outcome{Err: rpcerr.New(rpcerr.Precondition,
-				"a newer Primary has taken over (term %d, now %d)", p.Term, cur.Term)}
+				"a newer Primary has taken over (term %d, now %d)", term, cur.Term)}
 		}
 	}
-	result, err := apply(tx, p.Data)
+	defer func() {
+		// A defect in one command must not end every controller, again at
+		// each start: the entry stays in the log.
+		if r := recover(); r != nil {
+			out = outcome{Err: rpcerr.New(rpcerr.Internal, "the command panicked: %v, in %s", r, panicSite())}
+		}
+	}()
+	result, err := apply(tx)
 	if err != nil {
-		return outcome{Err: rpcerr.From(err)}
+		return outcome{Err: rpcerr.From(err).WithRetryable(false)}
 	}
-	tx.txn.Commit()
 	return outcome{Result: result}
+}
+
+// panicSite names the function that panicked. It is part of the outcome that
+// all members remember, so it must be the same on all: no addresses or lines.
+func panicSite() string {
+	pc := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "runtime.") || !more {
+			return f.Function
+		}
+	}
 }
 
 // StoreConfiguration implements raft.ConfigurationStore: membership entries
 // count as applied, so that ReadIndex can wait for them.
 func (f *fsm) StoreConfiguration(index uint64, _ raft.Configuration) {
 	if !f.halted() {
-		f.state.setApplied(index)
+		f.state.commit(nil, index)
 	}
 }
 
@@ -132,7 +168,13 @@ func (f *fsm) halt(err error) outcome {
 		f.stopErr = err
 		close(f.stop)
 	})
-	return outcome{Err: rpcerr.New(rpcerr.Internal, "%w", err)}
+	return f.stoppedOutcome()
+}
+
+// stoppedOutcome sends the proposer to the next leader: the entry stands in
+// the log, and only this node cannot say what it gave.
+func (f *fsm) stoppedOutcome() outcome {
+	return outcome{Err: rpcerr.New(rpcerr.Deadline, "this controller has stopped: %v", f.stopErr).WithRetryable(true)}
 }
 
 // Snapshot implements raft.FSM.
@@ -152,14 +194,19 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // leaves them as they are when the snapshot cannot be read.
 func (f *fsm) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
+	if f.halted() {
+		return f.stopErr
+	}
 	db, err := memdb.NewMemDB(f.reg.dbSchema())
 	if err != nil {
 		return err
 	}
 	applied, requests, err := readSnapshot(rc, f.reg, db)
 	if err != nil {
+		// The checksum was right, so another build has written it. At start
+		// Raft would go on with an older snapshot, and miss entries.
 		var unknown *UnknownTableError
-		if errors.As(err, &unknown) {
+		if errors.As(err, &unknown) || f.starting.Load() {
 			f.halt(err)
 		}
 		return err

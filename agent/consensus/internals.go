@@ -62,7 +62,9 @@ func registerInternals(r *Registry) {
 }
 
 func applyTermStarted(tx *Tx, in termStarted) (struct{}, error) {
-	if cur := currentLeadership(tx); cur.Term >= in.Term {
+	// The same node may say it twice: Raft can tell of one term's beginning
+	// more than once, see leadLoop.
+	if cur := currentLeadership(tx); cur.Term > in.Term || cur.Term == in.Term && cur.Node != in.Node {
 		return struct{}{}, rpcerr.New(rpcerr.Precondition, "term %d has passed, the newest is %d", in.Term, cur.Term)
 	}
 	return struct{}{}, Put(tx, leaderTable, leadership{ID: "leader", Term: in.Term, Node: in.Node})

@@ -3,11 +3,13 @@ package consensus
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/wire/rpcerr"
 )
 
 // leadLoop follows this node's leadership until ctx ends.
@@ -31,6 +33,12 @@ func (n *Node) leadLoop(ctx context.Context) {
 			}
 			if leads {
 				stop = n.startLeading(ctx)
+			}
+		case <-n.diskFault:
+			// Raft may be held between giving up leadership and telling.
+			if stop != nil && n.raft.State() != raft.Leader {
+				stop()
+				stop = nil
 			}
 		}
 	}
@@ -95,21 +103,22 @@ func (n *Node) announce(ctx context.Context, term uint64) bool {
 	}
 }
 
-// HandOver makes another voter the leader; it returns when that is done. It
-// is meant for a leader that is about to stop or leave.
+// HandOver makes another voter the leader; it returns when that is done, at
+// once if this node does not lead. It fails when no other voter can take over
+// within the election timeout. It is meant for a leader that is about to stop
+// or leave.
 func (n *Node) HandOver(ctx context.Context) error {
 	if n.raft.State() != raft.Leader {
 		return nil
 	}
-	future := n.raft.LeadershipTransfer()
-	done := make(chan error, 1)
-	go func() { done <- future.Error() }() // ends with the future
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case err := <-done:
+	servers, _ := n.Servers()
+	if !slices.ContainsFunc(servers, func(s Server) bool { return s.Voter && s.ID != n.cfg.ID }) {
+		return rpcerr.New(rpcerr.Precondition, "there is no other voter to hand over to")
+	}
+	if err := n.await(ctx, n.raft.LeadershipTransfer); err != nil && n.raft.State() == raft.Leader {
 		return err
 	}
+	return nil
 }
 
 // Snapshot writes a snapshot now; tests and backups use it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 // Peers reaches the other members; agent/rpc implements it.
 type Peers interface {
 	// Apply hands the proposal to the member at addr, which applies it if it
-	// leads; index is that of the entry.
+	// leads; index is that of the entry. An error that came after the request
+	// was sent (a broken connection) must have code Deadline: the outcome is
+	// not known then. Unavailable means that nothing was done.
 	Apply(ctx context.Context, id node.ID, addr string, p Proposal) (index uint64, result []byte, err error)
 	// ReadIndex asks the member at addr for its read index if it leads.
 	ReadIndex(ctx context.Context, id node.ID, addr string) (uint64, error)
@@ -66,9 +69,16 @@ type Node struct {
 
 	// leadTerm is the term in which this node leads and has applied its
 	// term_started command, 0 otherwise.
-	leadTerm atomic.Uint64
-	reads    batcher // ReadIndex of this node's callers
-	verifies batcher // leadership checks on the leader
+	leadTerm  atomic.Uint64
+	contacts  *contacts
+	reads     *batcher      // ReadIndex of this node's callers
+	verifies  *batcher      // leadership checks on the leader
+	diskFault chan struct{} // wakes leadLoop
+
+	ctx       context.Context // ends when the node closes
+	end       context.CancelFunc
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // Open opens the node's data, checks it, and joins the group if the data say
@@ -81,10 +91,14 @@ func Open(cfg Config, reg *Registry) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, reg: reg, fsm: f}
+	n := &Node{cfg: cfg, log: cfg.Logger, reg: reg, fsm: f, contacts: newContacts(), diskFault: make(chan struct{}, 1)}
+	n.ctx, n.end = context.WithCancel(context.Background())
+	n.reads = &batcher{life: n.ctx, call: n.askReadIndex}
+	n.verifies = &batcher{life: n.ctx, call: n.verify}
 	n.disk = newDiskGuard(n.diskChanged)
 	hlog := hclogFor(cfg.Logger)
 	if n.store, err = openStorage(cfg.Dir, hlog); err != nil {
+		n.end()
 		return nil, err
 	}
 	if cfg.wrapStore != nil {
@@ -96,12 +110,17 @@ func Open(cfg Config, reg *Registry) (*Node, error) {
 			Stream: streamLayer{cfg.Stream}, MaxPool: 3, Timeout: 10 * time.Second, Logger: hlog,
 		})
 	}
-	if n.raft, err = raft.NewRaft(n.raftConfig(hlog), f,
-		&guardedLog{n.store.logs, n.disk}, &guardedStable{n.store.stable, n.disk}, n.store.snapshots, n.trans); err != nil {
+	trans := &leaderTransport{n.trans, n.contacts, n.disk}
+	f.starting.Store(true)
+	n.raft, err = raft.NewRaft(n.raftConfig(hlog), f, &guardedLog{LogStore: n.store.logs, guard: n.disk},
+		&guardedStable{n.store.stable, n.disk}, n.store.snapshots, trans)
+	f.starting.Store(false)
+	if err != nil {
 		if f.halted() {
 			err = f.stopErr
 		}
-		return nil, errors.Join(fmt.Errorf("open raft: %w", err), n.store.close())
+		n.end()
+		return nil, errors.Join(fmt.Errorf("open raft: %w", err), trans.Close(), n.store.close())
 	}
 	return n, nil
 }
@@ -157,15 +176,19 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 func (n *Node) close() error {
-	n.disk.release()
-	err := n.raft.Shutdown().Error()
-	if c, ok := n.trans.(raft.WithClose); ok {
-		err = errors.Join(err, c.Close())
-	}
-	return errors.Join(err, n.store.close())
+	n.closeOnce.Do(func() {
+		n.end() // callers and their batches first: they must not wait for a Raft that has gone
+		n.reads.wait()
+		n.verifies.wait()
+		n.disk.release()
+		// Shutdown closes the transport too.
+		n.closeErr = errors.Join(n.raft.Shutdown().Error(), n.store.close())
+	})
+	return n.closeErr
 }
 
-// Close shuts a node down on which Run was never called.
+// Close shuts a node down on which Run was never called; later calls do
+// nothing.
 func (n *Node) Close() error { return n.close() }
 
 // State returns the tables.
@@ -176,6 +199,10 @@ func (n *Node) State() *State { return n.fsm.state }
 func (n *Node) DiskErr() error { return n.disk.Err() }
 
 func (n *Node) diskChanged(err error) {
+	select {
+	case n.diskFault <- struct{}{}:
+	default:
+	}
 	if err != nil {
 		n.log.Error("the data disk does not take writes; giving up leadership until it does", "dir", n.cfg.Dir, "err", err)
 		return

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,11 +30,15 @@ const attemptTimeout = 2 * time.Second
 // that is, and returns when this node shows the result too. It retries while
 // there is no leader, at most Config.LeaderWait; p is applied once all the
 // same, because retries carry one request id.
+//
+// An error with code Deadline, or ctx's own, means that the outcome is not
+// known. Trying again is safe with the same request id only ([WithID]).
 func (n *Node) Propose(ctx context.Context, p Proposal) (json.RawMessage, error) {
 	if p.ID == "" {
 		p.ID = uuid.NewString()
 	}
 	var result json.RawMessage
+	unknown := false // an attempt may have had an effect
 	err := n.withLeader(ctx, func(ctx context.Context, id node.ID, addr string) error {
 		var index uint64
 		var err error
@@ -45,11 +50,20 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (json.RawMessage, error)
 			result = raw
 		}
 		if err != nil {
+			unknown = unknown || timedOut(err)
 			return err
 		}
+		unknown = true // until it shows here
 		return n.fsm.state.WaitApplied(ctx, index)
 	})
-	return result, err
+	if err != nil && unknown && errors.Is(err, rpcerr.Unavailable) {
+		e := rpcerr.From(err)
+		return nil, rpcerr.New(rpcerr.Deadline, "whether the change was made is not known: %w", err).WithHint("%s", e.ErrHint)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // ApplyLocal applies p if this node leads. It is the receiving end of a
@@ -58,6 +72,9 @@ func (n *Node) ApplyLocal(ctx context.Context, p Proposal) (uint64, json.RawMess
 	term := n.leadTerm.Load()
 	if term == 0 {
 		return 0, nil, errNotLeader
+	}
+	if err := n.check(p); err != nil {
+		return 0, nil, err
 	}
 	if err := n.allKnow(p); err != nil {
 		return 0, nil, err
@@ -72,7 +89,37 @@ func (n *Node) ApplyLocal(ctx context.Context, p Proposal) (uint64, json.RawMess
 	return index, out.Result, nil
 }
 
-var errNotLeader = rpcerr.New(rpcerr.Unavailable, "this node is not the Primary")
+var (
+	errNotLeader   = rpcerr.New(rpcerr.Unavailable, "this node is not the Primary")
+	errNoLeaderNow = rpcerr.New(rpcerr.Unavailable, "there is no Primary at the moment")
+	errStopping    = rpcerr.New(rpcerr.Unavailable, "this node is stopping").WithRetryable(false)
+)
+
+// Bounds of a proposal, in bytes. A log entry travels whole and others wait
+// behind it.
+const (
+	maxProposalID   = 128
+	maxProposalData = 1 << 20
+)
+
+// check refuses what must not get into the log: there, an input that does
+// not decode stops every member.
+func (n *Node) check(p Proposal) error {
+	decode, ok := n.reg.commands[p.Type][p.Version]
+	switch {
+	case !ok:
+		return rpcerr.New(rpcerr.UnsupportedVersion, "the Primary does not know command %.100q v%d", p.Type, p.Version).
+			WithHint("upgrade every controller to one version")
+	case len(p.ID) > maxProposalID:
+		return rpcerr.New(rpcerr.Invalid, "the request id has %d bytes, at most %d are allowed", len(p.ID), maxProposalID)
+	case len(p.Data) > maxProposalData:
+		return rpcerr.New(rpcerr.Invalid, "the input of %s has %d bytes, at most %d are allowed", p.Type, len(p.Data), maxProposalData)
+	}
+	if _, err := decode(p.Data); err != nil {
+		return rpcerr.New(rpcerr.Invalid, "%w", err)
+	}
+	return nil
+}
 
 // apply appends p to the log and waits until it is applied here.
 func (n *Node) apply(ctx context.Context, p Proposal) (uint64, outcome, error) {
@@ -80,28 +127,21 @@ func (n *Node) apply(ctx context.Context, p Proposal) (uint64, outcome, error) {
 	if err != nil {
 		return 0, outcome{}, err
 	}
-	future := n.raft.Apply(data, time.Until(deadlineOf(ctx, n.cfg.LeaderWait)))
-	done := make(chan error, 1)
-	go func() { done <- future.Error() }() // ends with the future: Raft answers each, at shutdown too
-	select {
-	case <-ctx.Done():
-		return 0, outcome{}, ctx.Err()
-	case err := <-done:
-		if err != nil {
-			return 0, outcome{}, raftError(err)
-		}
+	enqueue := max(time.Millisecond, time.Until(deadlineOf(ctx, n.cfg.LeaderWait))) // 0 would be no limit
+	var future raft.ApplyFuture
+	if err := n.await(ctx, func() raft.Future {
+		future = n.raft.Apply(data, enqueue)
+		return future
+	}); err != nil {
+		return 0, outcome{}, err
 	}
 	return future.Index(), future.Response().(outcome), nil
 }
 
 // allKnow refuses a command that some member could not apply.
 func (n *Node) allKnow(p Proposal) error {
-	if _, ok := n.reg.commands[p.Type][p.Version]; !ok {
-		return rpcerr.New(rpcerr.UnsupportedVersion, "the Primary does not know command %s v%d", p.Type, p.Version).
-			WithHint("upgrade every controller to one version")
-	}
-	if p.Type == cmdReport.Type || p.Type == cmdTermStarted.Type {
-		return nil
+	if (p.Type == cmdReport.Type || p.Type == cmdTermStarted.Type) && p.Version == 1 {
+		return nil // every build knows them
 	}
 	view := n.fsm.state.Read()
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
@@ -118,9 +158,10 @@ func (n *Node) allKnow(p Proposal) error {
 }
 
 // withLeader calls try with the leader until it succeeds or fails for a
-// reason that another try would not change.
-func (n *Node) withLeader(ctx context.Context, try func(ctx context.Context, id node.ID, addr string) error) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.LeaderWait)
+// reason that another try would not change. It fails with the caller's own
+// error when that one's context ends first.
+func (n *Node) withLeader(caller context.Context, try func(ctx context.Context, id node.ID, addr string) error) error {
+	ctx, cancel := context.WithTimeout(caller, n.cfg.LeaderWait)
 	defer cancel()
 	var last error
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
@@ -135,12 +176,14 @@ func (n *Node) withLeader(ctx context.Context, try func(ctx context.Context, id 
 		}
 		select {
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return ctx.Err()
+			if caller.Err() != nil {
+				return caller.Err()
 			}
 			return n.errNoLeader(last)
 		case <-n.fsm.stop:
 			return rpcerr.New(rpcerr.Unavailable, "%w", n.fsm.stopErr).WithRetryable(false)
+		case <-n.ctx.Done():
+			return errStopping
 		case <-time.After(wait/2 + rand.N(wait/2)):
 		}
 	}
@@ -148,17 +191,28 @@ func (n *Node) withLeader(ctx context.Context, try func(ctx context.Context, id 
 
 // retryable reports whether another leader, or the same a moment later, could
 // do it. A deadline of one attempt counts; the caller's own ends the loop.
-func retryable(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, rpcerr.Deadline) || rpcerr.Retryable(err)
+func retryable(err error) bool { return timedOut(err) || rpcerr.Retryable(err) }
+
+// timedOut reports whether the outcome of an attempt is unknown.
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, rpcerr.Deadline)
 }
 
 // raftError turns Raft's errors into ours. All of them are worth a retry with
-// the same request id but a shutdown.
+// the same request id but a shutdown and a stale membership index.
 func raftError(err error) error {
-	if errors.Is(err, raft.ErrRaftShutdown) {
-		return rpcerr.New(rpcerr.Unavailable, "this node is stopping").WithRetryable(false)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrRaftShutdown):
+		return errStopping
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return rpcerr.New(rpcerr.Unavailable, "raft: %w", err)
+	case strings.HasPrefix(err.Error(), "configuration changed since"): // raft has no value for it
+		return rpcerr.New(rpcerr.Conflict, "the group's members have changed meanwhile: %w", err)
 	}
-	return rpcerr.New(rpcerr.Unavailable, "raft: %v", err)
+	// Leadership lost, the disk failed: the entry may still be committed.
+	return rpcerr.New(rpcerr.Deadline, "raft: %w", err).WithRetryable(true)
 }
 
 func deadlineOf(ctx context.Context, fallback time.Duration) time.Time {

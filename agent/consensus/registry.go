@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -16,17 +18,21 @@ import (
 type Registry struct {
 	schemas  map[string]*memdb.TableSchema
 	rows     map[string]func(json.RawMessage) (any, error)
-	commands map[string]map[int]applyFunc
+	commands map[string]map[int]command
 }
 
-type applyFunc func(tx *Tx, data json.RawMessage) (json.RawMessage, error)
+// command is one version of a registered command. decode checks the input and
+// returns what applies it; an input that does not decode never reaches apply.
+type command func(data json.RawMessage) (applyFunc, error)
+
+type applyFunc func(tx *Tx) (json.RawMessage, error)
 
 // NewRegistry returns a registry that knows only the package's own commands.
 func NewRegistry() *Registry {
 	r := &Registry{
 		schemas:  map[string]*memdb.TableSchema{},
 		rows:     map[string]func(json.RawMessage) (any, error){},
-		commands: map[string]map[int]applyFunc{},
+		commands: map[string]map[int]command{},
 	}
 	registerInternals(r)
 	return r
@@ -62,25 +68,30 @@ type Proposer interface {
 // machine on every member, in log order, one at a time: it must be
 // deterministic, and must check uniqueness, quotas and preconditions itself.
 // An error rolls the whole command back and is returned to the proposer;
-// use wire/rpcerr errors so that it keeps its meaning over the network.
+// use wire/rpcerr errors so that it keeps its meaning over the network. It is
+// final: whatever its code, the same request is not tried again. A panic
+// counts as an internal error. The result is remembered with the request id:
+// keep it small.
 // Registering the same type and version twice panics.
 func Register[T, R any](r *Registry, typ string, version int, apply func(tx *Tx, in T) (R, error)) *Command[T, R] {
 	if _, dup := r.commands[typ][version]; dup {
 		panic(fmt.Sprintf("consensus: command %s v%d is registered twice", typ, version))
 	}
 	if r.commands[typ] == nil {
-		r.commands[typ] = map[int]applyFunc{}
+		r.commands[typ] = map[int]command{}
 	}
-	r.commands[typ][version] = func(tx *Tx, data json.RawMessage) (json.RawMessage, error) {
+	r.commands[typ][version] = func(data json.RawMessage) (applyFunc, error) {
 		var in T
 		if err := decodeStrict(data, &in); err != nil {
-			return nil, fmt.Errorf("decode %s v%d: %w", typ, version, err)
+			return nil, fmt.Errorf("input of command %s v%d: %w", typ, version, err)
 		}
-		out, err := apply(tx, in)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(out)
+		return func(tx *Tx) (json.RawMessage, error) {
+			out, err := apply(tx, in)
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(out)
+		}, nil
 	}
 	return &Command[T, R]{Type: typ, Version: version}
 }
@@ -138,5 +149,11 @@ func (r *Registry) dbSchema() *memdb.DBSchema {
 func decodeStrict(raw json.RawMessage, v any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	return d.Decode(v)
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("data follow after the end")
+	}
+	return nil
 }

@@ -1,15 +1,20 @@
 package consensus
 
-// rememberedRequests is how many of the latest request ids are remembered for
-// safe retries. At 2,000 writes a second that is 8 s; a proposer gives up
-// after at most 5 s without a leader.
-const rememberedRequests = 16384
+// How much is remembered for safe retries: the latest rememberedRequests
+// request ids, or fewer when their results take more than rememberedBytes. At
+// 2,000 writes a second 16384 requests are 8 s; a proposer gives up after at
+// most 5 s without a leader.
+const (
+	rememberedRequests = 16384
+	rememberedBytes    = 8 << 20
+)
 
-// requestMemory holds the outcomes of the latest requests, oldest first. It
-// is part of the replicated state: all members forget the same ones.
+// requestMemory holds the outcomes of the latest requests. It is part of the
+// replicated state: all members forget the same ones.
 type requestMemory struct {
-	order []string // ring, next is the oldest once full
-	next  int
+	order []string // oldest first, from head on
+	head  int
+	bytes int
 	byID  map[string]outcome
 }
 
@@ -31,25 +36,42 @@ func (m *requestMemory) get(id string) (outcome, bool) {
 	return o, ok
 }
 
+// put remembers an outcome. The latest is kept whatever its size.
 func (m *requestMemory) put(id string, o outcome) {
 	if id == "" {
 		return
 	}
-	if len(m.order) < rememberedRequests {
-		m.order = append(m.order, id)
-	} else {
-		delete(m.byID, m.order[m.next])
-		m.order[m.next] = id
-		m.next = (m.next + 1) % rememberedRequests
+	if _, dup := m.byID[id]; dup { // only a damaged snapshot could
+		return
 	}
+	m.order = append(m.order, id)
 	m.byID[id] = o
+	m.bytes += o.size()
+	for len(m.byID) > rememberedRequests || m.bytes > rememberedBytes && len(m.byID) > 1 {
+		oldest := m.order[m.head]
+		m.bytes -= m.byID[oldest].size()
+		delete(m.byID, oldest)
+		m.order[m.head] = ""
+		m.head++
+	}
+	if m.head > rememberedRequests { // half of the queue at least is free
+		m.order = append([]string(nil), m.order[m.head:]...)
+		m.head = 0
+	}
+}
+
+func (o outcome) size() int {
+	n := len(o.Result)
+	if o.Err != nil {
+		n += len(o.Err.Message) + len(o.Err.ErrHint)
+	}
+	return n
 }
 
 // entries returns the remembered requests, oldest first.
 func (m *requestMemory) entries() []requestEntry {
-	out := make([]requestEntry, 0, len(m.order))
-	for i := range m.order {
-		id := m.order[(m.next+i)%len(m.order)]
+	out := make([]requestEntry, 0, len(m.byID))
+	for _, id := range m.order[m.head:] {
 		out = append(out, requestEntry{id, m.byID[id]})
 	}
 	return out

@@ -72,10 +72,14 @@ func (s *State) WaitApplied(ctx context.Context, index uint64) error {
 	}
 }
 
-// setApplied moves the applied index forward and wakes those who wait for it.
-func (s *State) setApplied(index uint64) {
+// commit publishes a command's transaction (nil if it changed nothing) and
+// its index together, and wakes those who wait for the index.
+func (s *State) commit(txn *memdb.Txn, index uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if txn != nil {
+		txn.Commit()
+	}
 	s.applied = index
 	close(s.changed)
 	s.changed = make(chan struct{})

@@ -1,0 +1,152 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// contacts confirms leadership for reads. raft.VerifyLeader alone is not
+// enough: it counts the answers of members without a vote, and answers to
+// heartbeats that had been sent before it was asked, which a paused process
+// finds waiting when it wakes.
+//
+// Here each heartbeat is stamped when it is sent. A read takes the next stamp
+// and waits until more than half of the voters have accepted, in the leader's
+// term, a heartbeat with that stamp or a later one.
+type contacts struct {
+	mu       sync.Mutex
+	stamp    uint64
+	accepted map[raft.ServerID]contact
+	changed  chan struct{} // closed and replaced at each acceptance
+}
+
+type contact struct{ term, stamp uint64 }
+
+func newContacts() *contacts {
+	return &contacts{accepted: map[raft.ServerID]contact{}, changed: make(chan struct{})}
+}
+
+// next begins a new stamp and returns it.
+func (c *contacts) next() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stamp++
+	return c.stamp
+}
+
+func (c *contacts) now() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamp
+}
+
+func (c *contacts) accept(id raft.ServerID, got contact) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.accepted[id]
+	if got.term < old.term || got.term == old.term && got.stamp <= old.stamp {
+		return
+	}
+	c.accepted[id] = got
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// await blocks until a majority of the voters, self among them, has accepted
+// stamp in term.
+func (c *contacts) await(ctx context.Context, self raft.ServerID, servers []raft.Server, term, stamp uint64) error {
+	for {
+		c.mu.Lock()
+		voters, yes := 0, 0
+		for _, s := range servers {
+			if s.Suffrage != raft.Voter {
+				continue
+			}
+			voters++
+			if got := c.accepted[s.ID]; s.ID == self || got.term == term && got.stamp >= stamp {
+				yes++
+			}
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		if yes > voters/2 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// leaderTransport is what Raft sends through. It stamps heartbeats, and sends
+// none while the disk guard holds Raft: a leader that is held while it steps
+// down would otherwise keep its followers from electing another.
+type leaderTransport struct {
+	raft.Transport
+	contacts *contacts
+	disk     *diskGuard
+}
+
+var errHeld = errors.New("the data disk of this node does not take writes")
+
+// AppendEntries implements raft.Transport; all heartbeats come through here.
+func (t *leaderTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.disk.holding() {
+		return errHeld
+	}
+	stamp := t.contacts.now()
+	if err := t.Transport.AppendEntries(id, target, args, resp); err != nil {
+		return err
+	}
+	if resp.Success && resp.Term == args.Term {
+		t.contacts.accept(id, contact{args.Term, stamp})
+	}
+	return nil
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (t *leaderTransport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	if t.disk.holding() {
+		return nil, errHeld
+	}
+	p, err := t.Transport.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	return &leaderPipeline{p, t.disk}, nil
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *leaderTransport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	p, ok := t.Transport.(raft.WithPreVote)
+	if !ok {
+		return errors.New("the transport has no pre-vote")
+	}
+	return p.RequestPreVote(id, target, args, resp)
+}
+
+// Close implements raft.WithClose.
+func (t *leaderTransport) Close() error {
+	if c, ok := t.Transport.(raft.WithClose); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+type leaderPipeline struct {
+	raft.AppendPipeline
+	disk *diskGuard
+}
+
+// AppendEntries implements raft.AppendPipeline.
+func (p *leaderPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.disk.holding() {
+		return nil, errHeld
+	}
+	return p.AppendPipeline.AppendEntries(args, resp)
+}
