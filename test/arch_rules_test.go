@@ -211,8 +211,17 @@ func checkFile(f goFile) []string {
 	return out
 }
 
+// isSupport reports whether dir holds test support for the package above it, as
+// net/http/httptest does: named after it, for tests only.
+func isSupport(dir string) bool {
+	return path.Base(dir) == path.Base(path.Dir(dir))+"test"
+}
+
 // misplaced says why no package may stand in dir.
 func misplaced(dir string) string {
+	if isSupport(dir) {
+		dir = path.Dir(dir)
+	}
 	for level := strings.Count(dir, "/") + 1; level >= 1; level-- {
 		parent := strings.Join(strings.Split(dir, "/")[:level], "/")
 		allowed, known := layout[parent]
@@ -262,8 +271,8 @@ func checkOwn(f goFile, target string) string {
 	if under(f.path, "internal") && !f.isTest() && target != f.dir() && !under(target, f.dir()) {
 		return "internal imports nothing else of the module"
 	}
-	if under(target, "test") && !f.isTest() {
-		return "only tests import test/"
+	if (under(target, "test") || isSupport(target)) && !f.isTest() && !isSupport(f.dir()) {
+		return "only tests import test/ and test support"
 	}
 	return ""
 }

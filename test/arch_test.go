@@ -116,6 +116,15 @@ func TestRulesCanFail(t *testing.T) {
 		{"cf is no leaf", one("controller/cf/w.go", src("cf", "controller/state")), "controller/cf imports only"},
 		{"node is no leaf", one("agent/node/w.go", src("node", "agent/local")), "agent/node imports only"},
 		{"product imports test", one("agent/rpc/r.go", src("rpc", "test/cluster")), "only tests import test/"},
+		{"product imports test support", map[string]string{
+			"agent/supervise/supervisetest/s.go": src("supervisetest"),
+			"agent/rpc/r.go":                     src("rpc", "agent/supervise/supervisetest"),
+		}, "only tests import test/ and test support"},
+		{"test support has its place", map[string]string{
+			"agent/supervise/supervisetest/s.go": src("supervisetest"),
+			"agent/rpc/r_test.go":                src("rpc", "agent/supervise/supervisetest"),
+		}, ""},
+		{"test support of another package", one("agent/supervise/rpctest/s.go", src("rpctest")), "agent/supervise holds no packages but"},
 		{"a test imports test", one("agent/rpc/r_test.go", src("rpc", "test/cluster")), ""},
 
 		{"internal knows the project", one("internal/atomicfile/x.go", src("atomicfile", "wire")), "internal imports nothing else"},
