@@ -39,8 +39,13 @@ func create(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMachine(ctx, o); err != nil {
+	if err := checkMachine(ctx); err != nil {
 		return nil, err
+	}
+	if !o.NoAgent {
+		if err := checkBinaries(o.BinDir); err != nil {
+			return nil, err
+		}
 	}
 	c := &Cluster{Name: o.name, opts: o, cuts: cuts{}}
 	if c.image, err = buildImage(ctx, o.Logf); err != nil {

@@ -21,7 +21,7 @@ func Load(ctx context.Context, name string, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMachine(ctx, o); err != nil {
+	if err := checkMachine(ctx); err != nil {
 		return nil, err
 	}
 	lines, err := dockerLines(ctx, "ps", "--all", "--filter", "label="+labelCluster+"="+name,

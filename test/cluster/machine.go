@@ -14,7 +14,7 @@ import (
 )
 
 // checkMachine says what this machine lacks to run nodes.
-func checkMachine(ctx context.Context, o Options) error {
+func checkMachine(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("nodes as containers need root: run this as root")
 	}
@@ -26,11 +26,13 @@ func checkMachine(ctx context.Context, o Options) error {
 	if _, err := docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
 		return fmt.Errorf("no Docker Engine answers (start one with scripts/docker): %w", err)
 	}
-	if o.NoAgent {
-		return nil
-	}
+	return nil
+}
+
+// checkBinaries says what the nodes would miss.
+func checkBinaries(binDir string) error {
 	for _, program := range []string{"stackato-agent", "kato"} {
-		if _, err := exec.LookPath(filepath.Join(o.BinDir, program)); err != nil {
+		if _, err := exec.LookPath(filepath.Join(binDir, program)); err != nil {
 			return fmt.Errorf("%s is missing: build it with make build: %w", program, err)
 		}
 	}
