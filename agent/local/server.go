@@ -22,6 +22,8 @@ const (
 	DefaultSocket = "/var/lib/stackato/run/agent.sock"
 	// Group is the group whose members may use the local API.
 	Group = "stackato"
+	// maxPath is the longest path of a unix socket on Linux, in bytes.
+	maxPath = 107
 	// stopGrace is how long requests may go on after the server is told to
 	// stop.
 	stopGrace = 5 * time.Second
@@ -51,6 +53,9 @@ func Listen(path string) (*Listener, error) {
 	}
 	defer os.RemoveAll(tmp)
 	hidden := filepath.Join(tmp, "s")
+	if max(len(path), len(hidden)) > maxPath {
+		return nil, fmt.Errorf("local API: %s is too long for a socket: at most about %d bytes", path, maxPath-len(".s0123456789"))
+	}
 	ul, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("local API: %w", err)

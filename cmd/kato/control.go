@@ -35,9 +35,13 @@ func newControl(a *app, op local.ControlOp) *cobra.Command {
 					return err
 				}
 			}
+			names, err := a.expandGroups(c, args)
+			if err != nil {
+				return err
+			}
 			var out local.RoleControlResult
-			err := a.during(text.doing+" roles", func(p local.Progress) (err error) {
-				out, err = a.client(c).ControlRoles(c.Context(), local.RoleControl{Op: op, Names: args}, p)
+			err = a.during(text.doing+" roles", func(p local.Progress) (err error) {
+				out, err = a.client(c).ControlRoles(c.Context(), local.RoleControl{Op: op, Names: names}, p)
 				return err
 			})
 			if err != nil {

@@ -143,6 +143,8 @@ func (f *fake) Inspect(_ context.Context, names []string, p local.Progress) ([]l
 }
 
 func (f *fake) Init(_ context.Context, r local.InitRequest, p local.Progress) (local.InitResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.mood != "unconfigured" {
 		return local.InitResult{}, local.Errorf(local.CodeRefused, "see kato info", "this machine is in a cluster already")
 	}
@@ -214,8 +216,8 @@ func (f *fake) PlacementZones(_ context.Context, r local.PlacementZonesRequest) 
 	if err != nil {
 		return local.PlacementZones{}, err
 	}
-	n.PlacementZones = slices.DeleteFunc(append(n.PlacementZones, r.Add...), func(z string) bool { return slices.Contains(r.Remove, z) })
-	return local.PlacementZones{Node: n.Name, Zones: n.PlacementZones}, nil
+	n.PlacementZones = slices.DeleteFunc(slices.Concat(n.PlacementZones, r.Add), func(z string) bool { return slices.Contains(r.Remove, z) })
+	return local.PlacementZones{Node: n.Name, Zones: slices.Clone(n.PlacementZones)}, nil
 }
 
 func (f *fake) Roles(context.Context) ([]local.RoleView, error) {
@@ -410,6 +412,8 @@ func (f *fake) UserResetAdmin(context.Context) (local.Credentials, error) {
 }
 
 func (f *fake) Rotate(_ context.Context, what local.RotateWhat, p local.Progress) (local.RotateResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	p(local.Step{Name: "make the key", State: local.StepDone, Index: 1, Total: 2})
 	if f.mood == "failing" {
 		p(local.Step{Name: "give it to n3", State: local.StepFailed, Index: 2, Total: 2})

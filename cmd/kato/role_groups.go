@@ -1,6 +1,12 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stackato/stackato/agent/local"
+)
 
 func newRoleGroups(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -33,4 +39,27 @@ changed.`,
 			})
 		},
 	}
+}
+
+// expandGroups replaces groups by their roles when another node serves the
+// request: groups are those of the machine where kato runs. Other names stay,
+// the agent judges them.
+func (a *app) expandGroups(c *cobra.Command, names []string) ([]string, error) {
+	if a.node == "" || len(names) == 0 {
+		return names, nil
+	}
+	groups, err := a.cluster(c).Groups(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		i := slices.IndexFunc(groups, func(g local.GroupView) bool { return g.Name == name })
+		if i < 0 {
+			out = append(out, name)
+			continue
+		}
+		out = append(out, groups[i].Roles.Strings()...)
+	}
+	return out, nil
 }

@@ -22,6 +22,11 @@ the cluster: give it few roles, few uses and a short life.`,
 			if r.TTL < 0 || r.Uses < 0 {
 				return usageErrorf("", "--ttl and --uses cannot be negative")
 			}
+			roles, err := a.expandGroups(c, r.Roles)
+			if err != nil {
+				return err
+			}
+			r.Roles = roles
 			t, err := a.client(c).TokenCreate(c.Context(), r)
 			if err != nil {
 				return err
