@@ -6,15 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/user"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/stackato/stackato/agent/node"
 )
@@ -40,6 +34,8 @@ type fake struct {
 }
 
 func (f *fake) Info(context.Context) (Info, error) { return f.info, nil }
+
+func (f *fake) Inspect(context.Context, []string, Progress) ([]Finding, error) { return nil, nil }
 
 func (f *fake) Join(ctx context.Context, r JoinRequest, p Progress) (JoinResult, error) {
 	return f.join(ctx, r, p)
@@ -101,6 +97,7 @@ func start(t *testing.T, b Backend) (c *Client, log *logBuffer, stop func()) {
 
 // socketPath is a short path: a socket's has at most 107 bytes.
 func socketPath(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "local")
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +150,13 @@ func TestStreamReportsStepsThenResult(t *testing.T) {
 	}
 	if _, err = c.Rotate(t.Context(), RotateGossipKey, nil); err != nil {
 		t.Errorf("after a panic: %v", err)
+	}
+}
+
+func TestEmptyResultOfStream(t *testing.T) {
+	c, _, _ := start(t, &fake{})
+	if out, err := c.Inspect(t.Context(), nil, nil); err != nil || len(out) != 0 {
+		t.Errorf("got %v, %v", out, err)
 	}
 }
 
@@ -233,86 +237,9 @@ func TestStrictRequests(t *testing.T) {
 	}
 }
 
-func TestForward(t *testing.T) {
-	logger := slog.New(slog.DiscardHandler)
-	var logTwo logBuffer
-	two := NewHandler(&fake{
-		info: Info{Name: "n2"},
-		rotate: func(_ context.Context, _ RotateWhat, p Progress) (RotateResult, error) {
-			p(Step{Name: "far", State: StepDone})
-			return RotateResult{KeyID: "k2"}, nil
-		},
-		forward: func(context.Context, string, ForwardRequest) (ForwardResponse, error) {
-			t.Error("forwarded again")
-			return ForwardResponse{}, nil
-		},
-	}, slog.New(slog.NewTextHandler(&logTwo, nil)))
-	one := &fake{info: Info{Name: "n1", ID: "id1", Address: "10.0.0.1"}}
-	one.forward = func(ctx context.Context, name string, r ForwardRequest) (ForwardResponse, error) {
-		if name != "n2" {
-			return ForwardResponse{}, Errorf(CodeNotFound, "", "no node %q", name)
-		}
-		b, err := json.Marshal(r) // what RPC does with it
-		if err != nil {
-			return ForwardResponse{}, err
-		}
-		var far ForwardRequest
-		if err := json.Unmarshal(b, &far); err != nil {
-			return ForwardResponse{}, err
-		}
-		return Invoke(ctx, two, far)
-	}
-	c, _, _ := start(t, one)
-
-	if i, err := c.OnNode("n2").Info(t.Context()); err != nil || i.Name != "n2" {
-		t.Errorf("Info of n2: %+v, %v", i, err)
-	}
-	for _, self := range []string{"n1", "id1", "10.0.0.1"} {
-		if i, err := c.OnNode(self).Info(t.Context()); err != nil || i.Name != "n1" {
-			t.Errorf("Info of %s: %+v, %v", self, i, err)
-		}
-	}
-	var steps []Step
-	out, err := c.OnNode("n2").ForCommand("kato rotate ca").Rotate(t.Context(), RotateCA, func(s Step) { steps = append(steps, s) })
-	if err != nil || out.KeyID != "k2" || len(steps) != 1 {
-		t.Errorf("Rotate on n2: %+v, %v, steps %v", out, err, steps)
-	}
-	for _, want := range []string{fmt.Sprintf(`who="uid %d on n1"`, os.Getuid()), `command="kato rotate ca"`} {
-		if !strings.Contains(logTwo.String(), want) {
-			t.Errorf("audit of n2 lacks %s: %s", want, &logTwo)
-		}
-	}
-	if _, err := c.OnNode("n9").Info(t.Context()); code(err) != CodeNotFound {
-		t.Errorf("unknown node: %v", err)
-	}
-	if _, err := c.OnNode("n2").Join(t.Context(), JoinRequest{}, nil); code(err) != CodeInvalid {
-		t.Errorf("join through another node: %v", err)
-	}
-	// A forwarded request is not sent on, whatever its headers say.
-	loop := httptest.NewRequest("GET", "/v1/info", nil)
-	loop.Header.Set(HeaderNode, "n3")
-	w := httptest.NewRecorder()
-	NewHandler(&fake{}, logger).ServeHTTP(w, loop.WithContext(context.WithValue(t.Context(), originKey{}, "uid 0 on n2")))
-	if w.Code != http.StatusBadRequest {
-		t.Errorf("forwarded twice: %d %s", w.Code, w.Body)
-	}
-}
-
-func TestInvokeBoundsTheAnswer(t *testing.T) {
-	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(make([]byte, maxForwarded))
-		_, _ = io.WriteString(w, "more")
-	})
-	if _, err := Invoke(t.Context(), h, ForwardRequest{Method: "GET", Path: "/"}); code(err) != CodeInternal {
-		t.Errorf("got %v", err)
-	}
-	if _, err := Invoke(t.Context(), h, ForwardRequest{Method: "G T", Path: "/"}); code(err) != CodeInvalid {
-		t.Errorf("bad method: %v", err)
-	}
-}
-
 // A change goes on when its client goes away, and ends when the server stops.
 func TestChangeOutlivesClientNotServer(t *testing.T) {
+	t.Parallel() // it waits for the grace of stopping
 	begun, clientGone, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	b := &fake{join: func(ctx context.Context, _ JoinRequest, p Progress) (JoinResult, error) {
 		close(begun)
@@ -373,132 +300,6 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 		t.Errorf("a running request was cut: %v", err)
 	}
 	<-stopped
-}
-
-func TestSocketPermissions(t *testing.T) {
-	path := socketPath(t)
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	want := os.FileMode(0o600)
-	if _, err := user.LookupGroup(Group); err == nil && os.Geteuid() == 0 {
-		want = 0o660
-	}
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Perm() != want {
-		t.Errorf("mode %v, %v, want %v", info.Mode(), err, want)
-	}
-	left, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(left) != 1 {
-		t.Errorf("the directory holds %v, %v", left, err)
-	}
-}
-
-// The permissions of the socket alone decide who may.
-func TestOtherUsersAreRefused(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can act as another user")
-	}
-	path := socketPath(t)
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if err := os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	connect := func(uid int) error {
-		result := make(chan error)
-		go func() {
-			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-			if err := unix.Setfsuid(uid); err != nil {
-				result <- err
-				return
-			}
-			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				result <- err
-				return
-			}
-			defer unix.Close(fd)
-			result <- unix.Connect(fd, &unix.SockaddrUnix{Name: path})
-		}()
-		return <-result
-	}
-	if err := connect(0); err != nil {
-		t.Errorf("root: %v", err)
-	}
-	if err := connect(65534); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("nobody: %v, want permission denied", err)
-	}
-}
-
-func TestListenTooLongPath(t *testing.T) {
-	_, err := Listen(filepath.Join(socketPath(t), strings.Repeat("a", 100)))
-	if err == nil || !strings.Contains(err.Error(), "too long for a socket") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestListenReplacesOnlyStaleSockets(t *testing.T) {
-	path := socketPath(t)
-	first, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another agent answers") {
-		t.Errorf("beside a living agent: %v", err)
-	}
-	// A killed agent leaves its socket behind.
-	if err := first.UnixListener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Fatalf("the test wants a left-over: %v", err)
-	}
-	second, err := Listen(path)
-	if err != nil {
-		t.Fatalf("over a left-over: %v", err)
-	}
-	_ = first.Close() // must not remove what is not its own
-	if c, err := net.Dial("unix", path); err != nil {
-		t.Errorf("the first took the second's socket: %v", err)
-	} else {
-		c.Close()
-	}
-	second.Close()
-	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "not a socket") {
-		t.Errorf("over a file: %v", err)
-	}
-	if b, err := os.ReadFile(path); err != nil || string(b) != "mine" {
-		t.Errorf("the file was touched: %q, %v", b, err)
-	}
-}
-
-func TestClientExplains(t *testing.T) {
-	path := socketPath(t)
-	_, err := NewClient(path).Info(t.Context())
-	if code(err) != CodeUnavailable || !strings.Contains(wireError(err).Hint(), "is stackato-agent running?") {
-		t.Errorf("no socket: %v", err)
-	}
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.UnixListener.Close()
-	if _, err = NewClient(path).Info(t.Context()); code(err) != CodeUnavailable {
-		t.Errorf("stale socket: %v", err)
-	}
-	err = NewClient(path).explain(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", os.ErrPermission)})
-	if code(err) != CodeForbidden || !strings.Contains(wireError(err).Hint(), "group stackato") {
-		t.Errorf("permission: %v", err)
-	}
 }
 
 func TestStatusHealthy(t *testing.T) {

@@ -14,7 +14,7 @@ func (r RoleChange) Apply(current node.RoleSet, groups node.Groups) (node.RoleSe
 	if err != nil {
 		return current, err
 	}
-	want := current
+	var want node.RoleSet
 	switch r.Op {
 	case RoleAdd:
 		want = current.With(named).With(node.NewRoleSet(node.Base))

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -87,4 +89,17 @@ func TestSpinner(t *testing.T) {
 			t.Errorf("left on the line: %q", got)
 		}
 	})
+}
+
+func TestInterruptedSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs bytes.Buffer
+	a := newApp(strings.NewReader(""), io.Discard, &errs)
+	if code := a.run(ctx, []string{"info", "--socket", t.TempDir() + "/s"}); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("it says %q", errs.String())
+	}
 }
