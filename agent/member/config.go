@@ -80,11 +80,11 @@ type Profile string
 const (
 	// LAN suits machines with round trips of some milliseconds: probe each
 	// second, 500 ms for the answer, gossip each 200 ms, full sync each 30 s.
-	// A dead member of a small cluster is known dead after about 5 s.
+	// A crashed member is known dead after about 5 s among 3, 10 s among 100.
 	LAN Profile = "lan"
 	// WAN suits members across regions: probe each 5 s, 3 s for the answer,
-	// gossip each 500 ms, full sync each 60 s. A dead member of a small
-	// cluster is known dead after about 35 s.
+	// gossip each 500 ms, full sync each 60 s. A crashed member is known dead
+	// after about 35 s among 3.
 	WAN Profile = "wan"
 	// Test has short timers for members in one process. It is not a profile
 	// that operators may choose.

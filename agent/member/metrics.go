@@ -52,15 +52,23 @@ func (g *Gossip) Stats() Stats {
 			s.Left++
 		}
 	}
+	s.Traffic = g.Traffic()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.list != nil {
 		s.Health = g.list.GetHealthScore()
 	}
-	if g.link != nil {
-		s.Traffic = g.link.traffic()
-	}
 	return s
+}
+
+// Traffic returns what was sent and received so far.
+func (g *Gossip) Traffic() Traffic {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.link == nil {
+		return Traffic{}
+	}
+	return g.link.traffic()
 }
 
 var (

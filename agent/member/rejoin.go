@@ -71,6 +71,10 @@ func (g *Gossip) contact(ctx context.Context, missing []string) {
 
 // missing returns the seeds that are not alive in this member's view.
 func (g *Gossip) missing() []string {
+	seeds := g.cfg.Seeds()
+	if len(seeds) == 0 {
+		return nil
+	}
 	known := map[netip.AddrPort]bool{}
 	for _, m := range g.Members() {
 		if m.State == Alive || m.State == Suspect {
@@ -78,7 +82,7 @@ func (g *Gossip) missing() []string {
 		}
 	}
 	var out []string
-	for _, s := range g.cfg.Seeds() {
+	for _, s := range seeds {
 		a, err := netip.ParseAddrPort(s)
 		if err != nil || !known[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())] {
 			out = append(out, s)

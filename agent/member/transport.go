@@ -137,7 +137,7 @@ func openNet(bind string, port int, dial time.Duration, logger *log.Logger) (*ne
 		inner, err = memberlist.NewNetTransport(cfg)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("gossip: cannot listen on %s port %d (UDP and TCP): %w", bind, port, err)
+		return nil, fmt.Errorf("gossip: cannot listen on %s port %d (UDP and TCP), stop what uses it or choose another address or port: %w", bind, port, err)
 	}
 	l := &netLink{
 		NetTransport: inner, dial: dial,
