@@ -148,14 +148,17 @@ func (c *Client) current() *http.Transport {
 		leaf = cert.Leaf
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	var old *http.Transport
 	if c.transport == nil || c.leaf != leaf {
-		if c.transport != nil {
-			c.transport.CloseIdleConnections()
-		}
+		old = c.transport
 		c.transport, c.leaf = c.newTransport(), leaf
 	}
-	return c.transport
+	out := c.transport
+	c.mu.Unlock()
+	if old != nil {
+		old.CloseIdleConnections() // not under the lock: connections take it to be forgotten
+	}
+	return out
 }
 
 func (c *Client) newTransport() *http.Transport {

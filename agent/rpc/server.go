@@ -103,7 +103,8 @@ func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 
 // Run serves until ctx is done, then stops in order: no new connections and
 // calls, streams ended, running calls awaited for Config.Grace, connections
-// closed. It returns nil after ctx is done, else why it cannot serve.
+// closed, handlers awaited once more for Config.Grace: after that only a
+// handler that ignores its context still runs. It returns nil after ctx is done, else why it cannot serve.
 func (s *Server) Run(ctx context.Context) error {
 	web := s.webServer()
 	var accepting, serving sync.WaitGroup
@@ -120,13 +121,15 @@ func (s *Server) Run(ctx context.Context) error {
 	s.callsMu.Lock()
 	s.stop()
 	s.callsMu.Unlock()
-	waitFor(&s.calls, s.cfg.Grace)
-	s.h2.Close()
 	s.raft.Close()
+	grace, cancel := context.WithTimeout(context.Background(), s.cfg.Grace)
+	defer cancel()
+	web.Shutdown(grace) // an error means that calls are still running
 	web.Close()
 	s.conns.closeAll()
 	accepting.Wait()
 	serving.Wait()
+	waitFor(&s.calls, s.cfg.Grace) // handlers, whose contexts have ended now
 	if ctx.Err() != nil {
 		return nil
 	}
