@@ -41,7 +41,8 @@ type Registrar struct {
 	mu      sync.Mutex
 	told    bool // Set or Clear was called
 	want    map[string]Service
-	version uint64        // of want
+	refused error         // what of the last Set cannot be
+	version uint64        // of want and refused
 	done    uint64        // version that is in place, 0 if none is
 	err     error         // of the last pass
 	changed chan struct{} // closed and replaced when Synced may have changed
