@@ -42,6 +42,9 @@ type fsm struct {
 	reg      *Registry
 	state    *State
 	requests *requestMemory
+	// members is the index of the last membership entry; Raft does not tell
+	// its own.
+	members atomic.Uint64
 
 	// starting is true inside Open: a snapshot that cannot be restored then
 	// must not be passed over.
@@ -150,6 +153,7 @@ func panicSite() string {
 // count as applied, so that ReadIndex can wait for them.
 func (f *fsm) StoreConfiguration(index uint64, _ raft.Configuration) {
 	if !f.halted() {
+		f.members.Store(index)
 		f.state.commit(nil, index)
 	}
 }
@@ -185,7 +189,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return &snapshot{
 		reg:      f.reg,
 		txn:      f.state.db.Txn(false),
-		applied:  f.state.Applied(),
+		head:     snapshotHeader{Format: snapshotFormat, Applied: f.state.Applied(), Members: f.members.Load()},
 		requests: f.requests.entries(),
 	}, nil
 }
@@ -201,7 +205,7 @@ func (f *fsm) Restore(rc io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
-	applied, requests, err := readSnapshot(rc, f.reg, db)
+	head, requests, err := readSnapshot(rc, f.reg, db)
 	if err != nil {
 		// The checksum was right, so another build has written it. At start
 		// Raft would go on with an older snapshot, and miss entries.
@@ -212,6 +216,7 @@ func (f *fsm) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	f.requests = requests
-	f.state.commitRestore(db, applied)
+	f.members.Store(head.Members)
+	f.state.commitRestore(db, head.Applied)
 	return nil
 }

@@ -533,7 +533,7 @@ func dump(t testing.TB, n *testNode) string {
 func dumpFSM(t testing.TB, f *fsm) string {
 	t.Helper()
 	var buf bytes.Buffer
-	s := &snapshot{reg: f.reg, txn: f.state.db.Txn(false), requests: f.requests.entries()}
+	s := &snapshot{reg: f.reg, head: snapshotHeader{Format: snapshotFormat}, txn: f.state.db.Txn(false), requests: f.requests.entries()}
 	if err := s.write(&buf); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -28,6 +29,11 @@ func (s sink) Accept(name string, level hclog.Level, msg string, args ...any) {
 		at = slog.LevelWarn
 	case level == hclog.Info:
 		at = slog.LevelInfo
+	}
+	for i, a := range args {
+		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
+			args[i] = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
+		}
 	}
 	s.log.Log(context.Background(), at, name+": "+msg, args...)
 }

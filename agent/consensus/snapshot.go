@@ -21,6 +21,7 @@ const snapshotFormat = 1
 type snapshotHeader struct {
 	Format  int    `json:"format"`
 	Applied uint64 `json:"applied"`
+	Members uint64 `json:"members"` // see fsm.members
 }
 
 // snapshotLine is one line after the header; one of the fields is set.
@@ -45,7 +46,7 @@ func (e *UnknownTableError) Error() string {
 type snapshot struct {
 	reg      *Registry
 	txn      *memdb.Txn
-	applied  uint64
+	head     snapshotHeader
 	requests []requestEntry
 }
 
@@ -63,7 +64,7 @@ func (s *snapshot) Release() { s.txn.Abort() }
 func (s *snapshot) write(w io.Writer) error {
 	buf := bufio.NewWriterSize(w, 1<<20)
 	enc := json.NewEncoder(buf)
-	if err := enc.Encode(snapshotHeader{snapshotFormat, s.applied}); err != nil {
+	if err := enc.Encode(s.head); err != nil {
 		return err
 	}
 	lines := 0
@@ -96,14 +97,14 @@ func (s *snapshot) write(w io.Writer) error {
 }
 
 // readSnapshot fills db from r.
-func readSnapshot(r io.Reader, reg *Registry, db *memdb.MemDB) (applied uint64, requests *requestMemory, err error) {
+func readSnapshot(r io.Reader, reg *Registry, db *memdb.MemDB) (head snapshotHeader, requests *requestMemory, err error) {
 	dec := json.NewDecoder(bufio.NewReaderSize(r, 1<<20))
-	var head snapshotHeader
+	dec.DisallowUnknownFields()
 	if err := dec.Decode(&head); err != nil {
-		return 0, nil, fmt.Errorf("snapshot header: %w", err)
+		return head, nil, fmt.Errorf("snapshot header: %w", err)
 	}
 	if head.Format != snapshotFormat {
-		return 0, nil, fmt.Errorf("snapshot has format %d, this version of stackato-agent reads %d", head.Format, snapshotFormat)
+		return head, nil, fmt.Errorf("snapshot has format %d, this version of stackato-agent reads %d", head.Format, snapshotFormat)
 	}
 	requests = newRequestMemory()
 	txn := db.Txn(true)
@@ -111,17 +112,20 @@ func readSnapshot(r io.Reader, reg *Registry, db *memdb.MemDB) (applied uint64, 
 	for lines := 0; ; lines++ {
 		var line snapshotLine
 		if err := dec.Decode(&line); err != nil {
-			return 0, nil, fmt.Errorf("snapshot is cut off or damaged after line %d: %w", lines, err)
+			return head, nil, fmt.Errorf("snapshot is cut off or damaged after line %d: %w", lines, err)
 		}
 		if line.End != nil {
 			if *line.End != lines {
-				return 0, nil, fmt.Errorf("snapshot has %d lines, %d were written", lines, *line.End)
+				return head, nil, fmt.Errorf("snapshot has %d lines, %d were written", lines, *line.End)
+			}
+			if _, err := dec.Token(); err != io.EOF {
+				return head, nil, errors.New("data follow after the end of the snapshot")
 			}
 			txn.Commit()
-			return head.Applied, requests, nil
+			return head, requests, nil
 		}
 		if err := restoreLine(txn, reg, requests, line); err != nil {
-			return 0, nil, err
+			return head, nil, err
 		}
 	}
 }
@@ -139,5 +143,8 @@ func restoreLine(txn *memdb.Txn, reg *Registry, requests *requestMemory, line sn
 	if err != nil {
 		return fmt.Errorf("snapshot row of %s: %w", line.Table, err)
 	}
-	return txn.Insert(line.Table, row)
+	if err := txn.Insert(line.Table, row); err != nil {
+		return fmt.Errorf("snapshot row of %s: %w", line.Table, err)
+	}
+	return nil
 }
