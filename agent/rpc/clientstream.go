@@ -44,7 +44,7 @@ func OpenStream[Req, Item any](ctx context.Context, c *Client, t Target, m Strea
 	}
 	s.release = context.AfterFunc(c.closing, func() { cancel(net.ErrClosed) })
 	s.watch = time.AfterFunc(DefaultTimeout, func() { cancel(errSilent) })
-	answer, err := c.post(ctx, t, m.Name, req)
+	answer, err := c.post(ctx, t, m.Name, req) //nolint:bodyclose // Stream.Close closes it
 	if err != nil {
 		err = s.explain(err)
 		s.Close()

@@ -81,7 +81,7 @@ func (s *Server) tlsConfig() *tls.Config {
 // welcome shakes hands, finds out who it is and hands the connection over.
 func (s *Server) welcome(ctx context.Context, raw net.Conn, conf *tls.Config) {
 	if tcp, ok := raw.(*net.TCPConn); ok {
-		tcp.SetKeepAliveConfig(keepAlive)
+		_ = tcp.SetKeepAliveConfig(keepAlive) // fails only on a closed connection
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"crypto/x509"
 
 	"github.com/stackato/stackato/agent/cluster/pki"
 	"github.com/stackato/stackato/agent/node"

@@ -124,7 +124,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.raft.Close()
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.Grace)
 	defer cancel()
-	web.Shutdown(grace) // an error means that calls are still running
+	_ = web.Shutdown(grace) // an error means that calls are still running
 	web.Close()
 	s.conns.closeAll()
 	accepting.Wait()

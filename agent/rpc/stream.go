@@ -54,10 +54,10 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, e *endpoint
 	cancel(nil)
 	beating.Wait()
 	if err == nil {
-		out.write(frame{End: true}) // an error means that the caller is gone
+		_ = out.write(frame{End: true}) // an error means that the caller is gone
 		return nil
 	}
-	out.write(frame{Error: s.wireError(err, e.info.Name, c)}) // likewise
+	_ = out.write(frame{Error: s.wireError(err, e.info.Name, c)}) // likewise
 	return answeredError{err}
 }
 

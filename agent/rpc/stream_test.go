@@ -29,7 +29,7 @@ func startStream(t *testing.T, c *cluster, fn func(ctx context.Context, send fun
 	})
 }
 
-func open(t *testing.T, ctx context.Context, cl *rpc.Client, target rpc.Target) *rpc.Stream[text] {
+func open(ctx context.Context, t *testing.T, cl *rpc.Client, target rpc.Target) *rpc.Stream[text] {
 	t.Helper()
 	st, err := rpc.OpenStream(ctx, cl, target, count, &text{})
 	if err != nil {
@@ -49,7 +49,7 @@ func TestStreamDeliversAndEnds(t *testing.T) {
 		}
 		return nil
 	})
-	st := open(t, t.Context(), client(t, c.join(node.Base)), s.target())
+	st := open(t.Context(), t, client(t, c.join(node.Base)), s.target())
 	for i := range 100 {
 		got, err := st.Next()
 		if err != nil || got.Text != fmt.Sprint(i) {
@@ -79,7 +79,7 @@ func TestStreamHeartbeats(t *testing.T) {
 		wg.Wait()
 		return nil
 	})
-	st := open(t, t.Context(), client(t, c.join(node.Base)), s.target())
+	st := open(t.Context(), t, client(t, c.join(node.Base)), s.target())
 	for range 4 {
 		if got, err := st.Next(); err != nil || got.Text != "x" {
 			t.Fatalf("after %s: %+v, %v", quiet, got, err)
@@ -105,7 +105,7 @@ func TestStreamErrors(t *testing.T) {
 	cl := client(t, c.join(node.Base))
 	for m, code := range map[string]rpcerr.Code{"panic": rpcerr.Internal, "big": rpcerr.Internal, "error": rpcerr.NotFound} {
 		mode.Store(m)
-		if _, err := open(t, t.Context(), cl, s.target()).Next(); !errors.Is(err, code) {
+		if _, err := open(t.Context(), t, cl, s.target()).Next(); !errors.Is(err, code) {
 			t.Errorf("%s: %v", m, err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestStreamCancel(t *testing.T) {
 	for name, end := range ways {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		st := open(t, ctx, cl, s.target())
+		st := open(ctx, t, cl, s.target())
 		if _, err := st.Next(); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestStreamEndsWhenTheServerStops(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	st := open(t, t.Context(), client(t, c.join(node.Base)), s.target())
+	st := open(t.Context(), t, client(t, c.join(node.Base)), s.target())
 	s.stop()
 	if _, err := st.Next(); !errors.Is(err, rpcerr.Unavailable) {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestStreamOfRemovedNodeEnds(t *testing.T) {
 		return ctx.Err()
 	})
 	m := c.join(node.Base)
-	st := open(t, t.Context(), client(t, m), s.target())
+	st := open(t.Context(), t, client(t, m), s.target())
 	c.remove(m.id)
 	if _, err := st.Next(); !errors.Is(err, rpcerr.Denied) {
 		t.Fatal(err)
@@ -182,8 +182,8 @@ func TestCloseConnsOf(t *testing.T) {
 		return ctx.Err()
 	})
 	gone, stays := c.join(node.Base), c.join(node.Base)
-	a := open(t, t.Context(), client(t, gone), s.target())
-	b := open(t, t.Context(), client(t, stays), s.target())
+	a := open(t.Context(), t, client(t, gone), s.target())
+	b := open(t.Context(), t, client(t, stays), s.target())
 	if n := s.CloseConnsOf(gone.id); n != 1 {
 		t.Errorf("closed %d", n)
 	}
@@ -271,7 +271,7 @@ func TestSilentStream(t *testing.T) {
 			return ctx.Err()
 		})
 	})
-	_, err := open(t, t.Context(), client(t, c.join(node.Base)), s.target()).Next()
+	_, err := open(t.Context(), t, client(t, c.join(node.Base)), s.target()).Next()
 	if !errors.Is(err, rpcerr.Unavailable) || !strings.Contains(err.Error(), "silent") {
 		t.Fatal(err)
 	}

@@ -29,8 +29,10 @@ func TestFrom(t *testing.T) {
 		{"nil", nil, nil},
 		{"plain", io.EOF, &rpcerr.Error{ErrCode: rpcerr.Internal, Message: "EOF"}},
 		{"deadline", fmt.Errorf("ask: %w", context.DeadlineExceeded), &rpcerr.Error{ErrCode: rpcerr.Deadline, Message: "ask: context deadline exceeded"}},
-		{"wrapped keeps code, hint and adds text", fmt.Errorf("add role: %w", rpcerr.New(rpcerr.Conflict, "name %q is taken", "n1").WithHint("use another")),
-			&rpcerr.Error{ErrCode: rpcerr.Conflict, Message: `add role: name "n1" is taken`, ErrHint: "use another"}},
+		{
+			"wrapped keeps code, hint and adds text", fmt.Errorf("add role: %w", rpcerr.New(rpcerr.Conflict, "name %q is taken", "n1").WithHint("use another")),
+			&rpcerr.Error{ErrCode: rpcerr.Conflict, Message: `add role: name "n1" is taken`, ErrHint: "use another"},
+		},
 		{"bare code", fmt.Errorf("x: %w", rpcerr.NotFound), &rpcerr.Error{ErrCode: rpcerr.NotFound, Message: "x: not_found"}},
 		{"coder", coded{"denied"}, &rpcerr.Error{ErrCode: rpcerr.Denied, Message: "coded denied", ErrHint: "do this"}},
 		{"unknown code", coded{"nonsense"}, &rpcerr.Error{ErrCode: rpcerr.Internal, Message: "coded nonsense", ErrHint: "do this"}},

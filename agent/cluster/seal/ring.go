@@ -29,13 +29,13 @@ const (
 // cut, moved to another place, or never was one.
 var ErrTampered = errors.New("sealed text was changed, or belongs to another place")
 
-// ErrUnknownKey says that the ring lacks the key of a sealed text.
-type ErrUnknownKey struct {
+// UnknownKeyError says that the ring lacks the key of a sealed text.
+type UnknownKeyError struct {
 	ID string
 }
 
 // Error says what to do.
-func (e ErrUnknownKey) Error() string {
+func (e UnknownKeyError) Error() string {
 	return fmt.Sprintf("the sealing key %s is not in this node's key ring: fetch the ring from another controller, or import a backup of it", e.ID)
 }
 
@@ -130,7 +130,7 @@ func (r *Ring) Forget(id string) error {
 	i := slices.IndexFunc(r.keys, func(k *key) bool { return k.name() == id })
 	switch {
 	case i < 0:
-		return ErrUnknownKey{ID: id}
+		return UnknownKeyError{ID: id}
 	case i == 0:
 		return fmt.Errorf("the sealing key %s is the primary: rotate first", id)
 	}
@@ -203,7 +203,7 @@ func (r *Ring) Seal(plaintext, aad []byte) []byte {
 }
 
 // Open decrypts what [Ring.Seal] made with the same aad. The error is
-// [ErrUnknownKey] if the ring lacks the key, else [ErrTampered].
+// [UnknownKeyError] if the ring lacks the key, else [ErrTampered].
 func (r *Ring) Open(sealed, aad []byte) ([]byte, error) {
 	id, err := keyID(sealed)
 	if err != nil {
@@ -213,7 +213,7 @@ func (r *Ring) Open(sealed, aad []byte) ([]byte, error) {
 	k := r.find(id)
 	r.mu.RUnlock()
 	if k == nil {
-		return nil, ErrUnknownKey{ID: hex.EncodeToString(id[:])}
+		return nil, UnknownKeyError{ID: hex.EncodeToString(id[:])}
 	}
 	header, rest := sealed[:headerSize], sealed[headerSize:]
 	nonce, ciphertext := rest[:chacha20poly1305.NonceSizeX], rest[chacha20poly1305.NonceSizeX:]

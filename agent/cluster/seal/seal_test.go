@@ -53,7 +53,7 @@ func TestSealOpenProperty(t *testing.T) {
 		i := rapid.IntRange(0, len(sealed)*8-1).Draw(t, "bit")
 		changed[i/8] ^= 1 << (i % 8)
 		_, err = ring.Open(changed, aad)
-		var unknown seal.ErrUnknownKey
+		var unknown seal.UnknownKeyError
 		if !errors.Is(err, seal.ErrTampered) && !errors.As(err, &unknown) {
 			t.Fatalf("bit %d changed: %v", i, err)
 		}
@@ -109,7 +109,7 @@ func TestRotateAndForget(t *testing.T) {
 	if err := ring.Forget(old); err != nil {
 		t.Fatal(err)
 	}
-	var unknown seal.ErrUnknownKey
+	var unknown seal.UnknownKeyError
 	if _, err := ring.Open(sealed, []byte("place")); !errors.As(err, &unknown) || unknown.ID != old {
 		t.Errorf("forgotten key: %v", err)
 	}
@@ -335,7 +335,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(ring.Seal([]byte("secret"), []byte("a")), []byte("a"))
 	f.Add([]byte{1}, []byte{})
 	f.Fuzz(func(t *testing.T, sealed, aad []byte) {
-		var unknown seal.ErrUnknownKey
+		var unknown seal.UnknownKeyError
 		_, err := ring.Open(sealed, aad)
 		if err != nil && !errors.Is(err, seal.ErrTampered) && !errors.As(err, &unknown) {
 			t.Fatal(err)
