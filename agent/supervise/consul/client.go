@@ -12,7 +12,7 @@ import (
 )
 
 // How long a call may take when its context has no earlier deadline. Leaving
-// is answered when it is done.
+// and forcing out are answered when they are done.
 const (
 	callWithin  = 5 * time.Second
 	leaveWithin = 20 * time.Second
@@ -199,9 +199,10 @@ func (c *Client) Leave(ctx context.Context) error {
 	return c.callFor(ctx, leaveWithin, "leave", func(a *api.Client) error { return a.Agent().Leave() })
 }
 
-// ForceLeave declares a failed member gone and forgets it. Needs operator:write.
+// ForceLeave declares a failed member gone and forgets it. It may take 10 s.
+// Needs operator:write.
 func (c *Client) ForceLeave(ctx context.Context, nodeName string) error {
-	return c.call(ctx, "force "+nodeName+" to leave", func(a *api.Client) error {
+	return c.callFor(ctx, leaveWithin, "force "+nodeName+" to leave", func(a *api.Client) error {
 		return a.Agent().ForceLeavePrune(nodeName)
 	})
 }

@@ -313,7 +313,7 @@ func TestServersJoinAndLeave(t *testing.T) {
 	supervisetest.Ready(t, beta.child, 15*time.Second)
 
 	cc := cl.config(t, "gamma", "127.0.0.1") // a client
-	cc.Server, cc.RetryJoin = false, []string{ca.join()}
+	cc.Server, cc.RetryJoin = false, []string{ca.join(), cb.join()}
 	cc.TLS.Cert, cc.TLS.Key = cl.ca.Issue(t, "gamma", "client.dc1.consul")
 	cc.AgentToken = uuid.NewString()
 	if err := alpha.EnsureNodeToken(t.Context(), "gamma", uuid.NewString(), cc.AgentToken, nil); err != nil {
@@ -337,30 +337,52 @@ func TestServersJoinAndLeave(t *testing.T) {
 	}
 	checkForeignServer(t, cl, alpha)
 
+	// The leader leaves; the other one goes on alone.
+	leader, rest := byLeadership(t, alpha, beta)
 	begin = time.Now()
-	if err := beta.child.Leave(t.Context(), beta.Leave); err != nil {
+	if err := Leave(t.Context(), leader.child, leader.Client, leader.NodeID); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("left after %v", time.Since(begin))
-	if st := beta.child.Status(); st.State != supervise.Stopped || st.LastExit != "exit status 0" {
+	t.Logf("leader left after %v", time.Since(begin))
+	if st := leader.child.Status(); st.State != supervise.Stopped || st.LastExit != "exit status 0" {
 		t.Errorf("status %+v", st)
 	}
-	supervisetest.Eventually(t, 20*time.Second, "one voter", votersAre(alpha, ca.NodeID))
+	took = supervisetest.Eventually(t, 20*time.Second, "one voter", votersAre(rest, rest.NodeID))
+	t.Logf("the other leads after another %v", took)
 	for range 2 { // what is not there is no error
-		if err := alpha.RemovePeer(t.Context(), cb.NodeID); err != nil {
+		if err := rest.RemovePeer(t.Context(), leader.NodeID); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := alpha.ForceLeave(t.Context(), "beta"); err != nil {
+	if err := rest.ForceLeave(t.Context(), leader.NodeName); err != nil {
 		t.Error(err)
 	}
-	if _, err := alpha.Leader(t.Context()); err != nil {
-		t.Error(err)
-	}
-	gone, err := alpha.Members(t.Context())
+	supervisetest.Eventually(t, 10*time.Second, "client without the server that left", func(ctx context.Context) error {
+		return gamma.Ready(ctx, false, "gamma")
+	})
+	gone, err := rest.Members(t.Context())
 	if err != nil || len(gone) != 2 {
 		t.Errorf("members %+v, %v", gone, err)
 	}
+	// Its own token lets a client leave.
+	if err := gamma.child.Leave(t.Context(), gamma.Leave); err != nil {
+		t.Error(err)
+	}
+}
+
+// byLeadership tells the leader and another server apart.
+func byLeadership(t *testing.T, a, b *node) (leader, other *node) {
+	t.Helper()
+	peers, err := a.RaftPeers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range peers {
+		if p.Leader && p.ID == b.NodeID {
+			return b, a
+		}
+	}
+	return a, b
 }
 
 func votersAre(n *node, ids ...string) func(context.Context) error {

@@ -1,0 +1,380 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/supervisetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// node is a Nomad agent of a test.
+type node struct {
+	Config
+	*Client
+	child  *supervise.Child
+	detach func()
+}
+
+// cluster is what the agents of one test cluster share.
+type cluster struct {
+	binary string
+	ca     *supervisetest.CA
+	gossip string
+	secret string
+}
+
+func newCluster(t *testing.T) cluster {
+	return cluster{
+		binary: supervisetest.Binary(t, Required), ca: supervisetest.NewCA(t),
+		gossip: supervisetest.GossipKey(), secret: uuid.NewString(),
+	}
+}
+
+// config describes a server with ports of its own.
+func (cl cluster) config(t *testing.T, name, ip string) Config {
+	t.Helper()
+	cert, key := cl.ca.Issue(t, name, "server.global.nomad", "client.global.nomad", "localhost")
+	p := supervisetest.Ports(t, ip, 3)
+	dir := supervisetest.Dir(t)
+	timing := LAN()
+	timing.Stabilization = time.Second
+	return Config{
+		Binary: cl.binary, Dir: filepath.Join(dir, "nomad"), LogFile: filepath.Join(dir, name+".log"), BindAddr: ip,
+		NodeName: name, NodeID: uuid.NewString(), Server: true,
+		GossipKeys: []string{cl.gossip}, TLS: TLSFiles{CA: cl.ca.File, Cert: cert, Key: key},
+		Ports: Ports{HTTP: p[0], RPC: p[1], Serf: p[2]}, Timing: timing,
+	}
+}
+
+// withClient turns on the client, which needs root.
+func withClient(t *testing.T, c Config) Config {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a Nomad client needs root")
+	}
+	c.Client = ClientConfig{
+		Enabled: true, Interface: "lo", SharedEngine: true, Meta: map[string]string{"zone": "a"},
+		HostVolumes: map[string]HostVolume{"fence": {Path: c.Dir}},
+		Reserved:    Reserved{Memory: 64, Ports: "22"},
+	}
+	return c
+}
+
+// start writes the configuration and supervises the agent.
+func start(t *testing.T, c Config, secret string) *node {
+	t.Helper()
+	if _, err := Write(c); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := c.Spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Config: c, Client: NewClient(c.HTTPAddress(), secret)}
+	t.Cleanup(n.Client.Close)
+	n.child, n.detach = supervisetest.Run(t, spec, supervise.Options{Ready: n.Client.Ready})
+	return n
+}
+
+func TestServerAndClientKilledAdoptedReconfigured(t *testing.T) {
+	cl := newCluster(t)
+	c := withClient(t, cl.config(t, "alpha", "127.0.0.1"))
+	c.BootstrapExpect = 1
+	begin := time.Now()
+	n := start(t, c, cl.secret)
+	st := supervisetest.Ready(t, n.child, 15*time.Second)
+	if err := n.BootstrapACL(t.Context(), cl.secret); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(begin)
+	t.Logf("usable after %v", took)
+	if took > 5*time.Second {
+		t.Errorf("usable after %v, want 5 s", took)
+	}
+
+	t.Run("ACL", func(t *testing.T) { checkACL(t, n, cl.secret) })
+	t.Run("node", func(t *testing.T) { checkNode(t, n) })
+	t.Run("gossip keys", func(t *testing.T) { checkRotation(t, n) })
+
+	t.Run("killed", func(t *testing.T) {
+		if err := syscall.Kill(st.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		again := awaitOther(t, n.child, st.PID)
+		if again.Restarts != 1 || again.LastExit != "signal: killed" {
+			t.Errorf("status %+v", again)
+		}
+		st = again
+	})
+	t.Run("agent restarted", func(t *testing.T) {
+		n.detach()
+		m := start(t, n.Config, cl.secret)
+		got := supervisetest.Ready(t, m.child, 5*time.Second)
+		if got.PID != st.PID || !got.Adopted {
+			t.Errorf("status %+v, want process %d adopted", got, st.PID)
+		}
+		t.Run("configuration changed", func(t *testing.T) { checkReconfigured(t, m) })
+		m.detach()
+		n = m
+	})
+	m := start(t, n.Config, cl.secret) // stopped at the end of the test
+	supervisetest.Ready(t, m.child, 15*time.Second)
+	if err := m.BootstrapACL(t.Context(), cl.secret); err != nil {
+		t.Errorf("the token after restarts: %v", err)
+	}
+}
+
+func awaitOther(t *testing.T, c *supervise.Child, pid int) supervise.Status {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	st, err := c.Await(ctx, func(s supervise.Status) bool {
+		return s.State == supervise.Running && s.PID != pid
+	})
+	if err != nil {
+		t.Fatalf("%v; status %+v", err, st)
+	}
+	return st
+}
+
+func checkACL(t *testing.T, n *node, secret string) {
+	ctx := t.Context()
+	if err := n.BootstrapACL(ctx, secret); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	if err := n.BootstrapACL(ctx, uuid.NewString()); !errors.Is(err, ErrForeignToken) {
+		t.Errorf("with another secret: %v", err)
+	}
+	anonymous := NewClient(n.HTTPAddress(), "")
+	defer anonymous.Close()
+	if _, err := anonymous.NodeList(ctx); statusCode(err) != 403 {
+		t.Errorf("list without a token: %v", err)
+	}
+	if err := anonymous.Ready(ctx); err != nil {
+		t.Errorf("Ready without a token: %v", err)
+	}
+}
+
+func checkNode(t *testing.T, n *node) {
+	ctx := t.Context()
+	var got []Node
+	took := supervisetest.Eventually(t, 15*time.Second, "node registered", func(ctx context.Context) (err error) {
+		got, err = n.NodeList(ctx)
+		if err == nil && (len(got) != 1 || got[0].Status != "ready") {
+			err = fmt.Errorf("nodes %+v", got)
+		}
+		return err
+	})
+	t.Logf("node ready after %v: %+v", took, got)
+	if got[0].ID != n.NodeID || got[0].Name != n.NodeName || got[0].Address != "127.0.0.1" || !got[0].Eligible {
+		t.Errorf("node %+v, want id %s", got[0], n.NodeID)
+	}
+	if _, err := os.Stat("/var/run/docker.sock"); err == nil {
+		supervisetest.Eventually(t, 15*time.Second, "Docker", func(ctx context.Context) error { return n.NodeReady(ctx, n.NodeID) })
+	}
+	yes := "true"
+	for range 2 {
+		if err := n.SetNodeMeta(ctx, n.NodeID, map[string]*string{"role_dea": &yes, "zone": nil}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	meta, err := n.NodeMeta(ctx, n.NodeID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"role_dea": "true"}, meta); diff != "" && (meta["role_dea"] != "true" || meta["zone"] != "") {
+		t.Errorf("metadata %s", diff)
+	}
+	for _, want := range []bool{false, true} {
+		if err := n.SetEligible(ctx, n.NodeID, want); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := n.NodeList(ctx); err != nil || l[0].Eligible != want {
+			t.Errorf("%+v, %v; want eligible %v", l, err, want)
+		}
+	}
+	checkDetails(t, n)
+}
+
+func checkRotation(t *testing.T, n *node) {
+	ctx := t.Context()
+	next, old := supervisetest.GossipKey(), n.GossipKeys[0]
+	steps := []struct {
+		keys []string
+		do   func(context.Context, string) error
+		key  string
+	}{
+		{[]string{old, next}, n.KeyringInstall, next},
+		{[]string{next, old}, n.KeyringUse, next},
+		{[]string{next}, n.KeyringRemove, old},
+	}
+	for _, s := range steps {
+		n.GossipKeys = s.keys
+		if err := Apply(ctx, n.child, n.Config); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // idempotent
+			if err := s.do(ctx, s.key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	k, err := n.KeyringList(ctx)
+	if err != nil || len(k.Keys) != 1 || k.Keys[next] != 1 || k.Members != 1 {
+		t.Errorf("keyring %+v, %v", k, err)
+	}
+	b, err := os.ReadFile(filepath.Join(n.Dir, "data", "server", "serf.keyring"))
+	if err != nil || !strings.Contains(string(b), next) || strings.Contains(string(b), old) {
+		t.Errorf("keyring file %v: does not have the new key alone", err)
+	}
+}
+
+func checkReconfigured(t *testing.T, n *node) {
+	before := n.child.Status()
+	n.RetryJoin = []string{"127.0.0.9"} // needs no restart
+	if err := Apply(t.Context(), n.child, n.Config); err != nil || n.child.Status().PID != before.PID {
+		t.Fatalf("%v, status %+v; want the same process", err, n.child.Status())
+	}
+	if err := n.Ready(t.Context()); err != nil {
+		t.Errorf("after a reload: %v", err)
+	}
+	n.RetryJoin = nil
+	n.Config.Client.CPUTotal = 5000
+	if err := Apply(t.Context(), n.child, n.Config); err != nil {
+		t.Fatal(err)
+	}
+	st := awaitOther(t, n.child, before.PID)
+	if st.LastExit == "signal: killed" || st.Restarts != before.Restarts {
+		t.Errorf("status %+v, want a graceful restart", st)
+	}
+	supervisetest.Eventually(t, 15*time.Second, "node ready", func(ctx context.Context) error {
+		l, err := n.NodeList(ctx)
+		if err == nil && (len(l) != 1 || l[0].Status != "ready") {
+			err = fmt.Errorf("nodes %+v", l)
+		}
+		return err
+	})
+}
+
+func TestServersJoinAndLeave(t *testing.T) {
+	cl := newCluster(t)
+	ca := cl.config(t, "alpha", "127.0.0.1")
+	ca.BootstrapExpect = 1
+	alpha := start(t, ca, cl.secret)
+	supervisetest.Ready(t, alpha.child, 15*time.Second)
+	if err := alpha.BootstrapACL(t.Context(), cl.secret); err != nil {
+		t.Fatal(err)
+	}
+
+	cb := cl.config(t, "beta", "127.0.0.2")
+	cb.RetryJoin = []string{fmt.Sprintf("127.0.0.1:%d", ca.Ports.Serf)}
+	beta := start(t, cb, cl.secret)
+	supervisetest.Ready(t, beta.child, 15*time.Second)
+
+	// A server of another cluster: right gossip key, certificate of another CA.
+	foreign := newCluster(t)
+	foreign.gossip = cl.gossip
+	cf := foreign.config(t, "delta", "127.0.0.2")
+	cf.RetryJoin = cb.RetryJoin
+	delta := start(t, cf, cl.secret)
+
+	took := supervisetest.Eventually(t, 40*time.Second, "two voters", votersAre(alpha, ca.NodeID, cb.NodeID))
+	t.Logf("two voters after another %v", took)
+	if st := delta.child.Status(); st.State == supervise.Running {
+		t.Errorf("a server with a foreign certificate is ready: %+v", st)
+	}
+	if err := delta.child.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	begin := time.Now()
+	if err := alpha.ForceLeave(t.Context(), "delta", ""); err != nil {
+		t.Error(err)
+	}
+	t.Logf("forced out after %v", time.Since(begin))
+
+	// The leader leaves; the other one goes on alone.
+	leader, rest := byLeadership(t, alpha, beta)
+	begin = time.Now()
+	if err := Leave(t.Context(), leader.child, leader.Client, leader.NodeID); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("leader left after %v", time.Since(begin))
+	if st := leader.child.Status(); st.State != supervise.Stopped || st.LastExit == "signal: killed" {
+		t.Errorf("status %+v", st)
+	}
+	took = supervisetest.Eventually(t, 20*time.Second, "one voter", votersAre(rest, rest.NodeID))
+	t.Logf("the other leads after another %v", took)
+	for range 2 { // what is not there is no error
+		if err := rest.RemovePeer(t.Context(), leader.NodeID); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := rest.ForceLeave(t.Context(), leader.NodeName, ""); err != nil {
+		t.Error(err)
+	}
+	supervisetest.Eventually(t, 10*time.Second, "one member", func(ctx context.Context) error {
+		ms, err := rest.ServerMembers(ctx)
+		if err == nil && (len(ms) != 1 || ms[0].Name != rest.NodeName+".global" || ms[0].Status != "alive") {
+			err = fmt.Errorf("members %+v", ms)
+		}
+		return err
+	})
+	// Nobody is left who could take over: nothing to agree on.
+	if err := Leave(t.Context(), rest.child, rest.Client, rest.NodeID); err != nil {
+		t.Error(err)
+	}
+}
+
+// byLeadership tells the leader and another server apart.
+func byLeadership(t *testing.T, a, b *node) (leader, other *node) {
+	t.Helper()
+	peers, err := a.RaftPeers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range peers {
+		if p.Leader && p.ID == b.NodeID {
+			return b, a
+		}
+	}
+	return a, b
+}
+
+// votersAre accepts exactly these voters; other peers may stand by.
+func votersAre(n *node, ids ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		peers, err := n.RaftPeers(ctx)
+		if err != nil {
+			return err
+		}
+		voters := map[string]bool{}
+		for _, p := range peers {
+			if p.Voter {
+				voters[p.ID] = true
+			}
+		}
+		for _, id := range ids {
+			if !voters[id] {
+				return fmt.Errorf("%s does not vote: %+v", id, peers)
+			}
+		}
+		if len(voters) != len(ids) {
+			return fmt.Errorf("peers %+v", peers)
+		}
+		return nil
+	}
+}
