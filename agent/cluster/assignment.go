@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -108,6 +109,8 @@ func (c *Controller) WatchAssignment(ctx context.Context, id node.ID, have strin
 		waitErr := c.cons.State().Watch(watchUnless(wctx, func() bool { return err != nil || a.Digest() != have }),
 			func(v *consensus.View) { a, err = c.assignment(v, id) })
 		switch {
+		case errors.Is(err, rpcerr.NotFound):
+			return c.freshAssignment(ctx, id)
 		case err != nil:
 			return Assignment{}, err
 		case a.Digest() != have:
@@ -118,6 +121,16 @@ func (c *Controller) WatchAssignment(ctx context.Context, id node.ID, have strin
 			return a, nil
 		}
 	}
+}
+
+// freshAssignment is for a node that this controller does not know: it may
+// only be behind, and the answer "you do not belong" must be right.
+func (c *Controller) freshAssignment(ctx context.Context, id node.ID) (Assignment, error) {
+	v, err := c.read(ctx)
+	if err != nil {
+		return Assignment{}, err
+	}
+	return c.assignment(v, id)
 }
 
 // watchUnless returns a context that is done at once when ready holds: the

@@ -246,7 +246,7 @@ func (c *Controller) ListSettings(ctx context.Context, prefix string) ([]Setting
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(Settings(v), func(s Setting) bool { return !below(s.Key, prefix) }), nil
+	return slices.DeleteFunc(Settings(v), func(s Setting) bool { return !Below(s.Key, prefix) }), nil
 }
 
 var errNoController = rpcerr.New(rpcerr.Unavailable, "this node is not a controller").WithHint("ask another node")

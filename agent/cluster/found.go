@@ -3,6 +3,7 @@ package cluster
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -121,4 +122,45 @@ func HashPassword(password string) string {
 	enc := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
 		enc.EncodeToString(salt), enc.EncodeToString(sum))
+}
+
+// FirstAssignment is the assignment that a new cluster's first node starts
+// from; it is replaced as soon as Raft is up.
+func FirstAssignment(n *NewCluster) (Assignment, error) {
+	f := n.Founding
+	open := func(id string) ([]byte, error) {
+		for _, s := range f.Secrets {
+			if s.ID == id {
+				return n.Ring.Open(s.Sealed, []byte(id))
+			}
+		}
+		return nil, fmt.Errorf("the founding lacks the secret %s", id)
+	}
+	a := Assignment{
+		ClusterID: f.Record.ClusterID, Domain: f.Record.Domain, Micro: f.Record.Micro, Founder: f.Record.Founder,
+		Self: f.Member.Node, Nodes: []node.Node{f.Member.Node}, Voters: f.Record.Voters,
+		Authorities: n.Authorities, CertDays: 30, Controller: &ControllerSecrets{},
+	}
+	for _, auth := range f.Authorities {
+		if auth.Kind == string(pki.ClusterCA) {
+			a.Issuer = auth.Digest
+		}
+	}
+	var keys, token, management []byte
+	for id, into := range map[string]*[]byte{
+		gossipKeysSecret: &keys, consulGossipSecret: &a.ConsulGossip, consulNodeSecret(a.Self.ID): &token,
+		consulManagementSecret: &management, nomadGossipSecret: &a.Controller.NomadGossip,
+	} {
+		var err error
+		if *into, err = open(id); err != nil {
+			return a, err
+		}
+	}
+	a.ConsulToken, a.Controller.ConsulManagement = string(token), string(management)
+	for _, s := range f.Secrets {
+		if s.ID == authoritySecret(a.Issuer) {
+			a.Controller.AuthorityKey = s.Sealed
+		}
+	}
+	return a, json.Unmarshal(keys, &a.GossipKeys)
 }

@@ -120,7 +120,8 @@ func (c *Controller) admit(ctx context.Context, r JoinRequest) (Member, error) {
 		return Member{}, rpcerr.New(rpcerr.Invalid, "certificate request: %v", err)
 	}
 	n := r.Node
-	n.JoinedAt, n.Generation, n.Leaving, n.StoppedRoles, n.AllowedRoles = c.cfg.Now(), 1, false, 0, 0
+	n.JoinedAt, n.Generation, n.Leaving, n.AllowedRoles = c.cfg.Now(), 1, false, 0
+	n.StoppedRoles &= n.Roles
 	n.PlacementZones = []string{}
 	return cmdJoin.Propose(ctx, c.cons, joinInput{
 		TokenID: r.TokenID, SecretHash: r.SecretHash, Now: c.cfg.Now(),

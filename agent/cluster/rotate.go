@@ -237,3 +237,17 @@ func (c *Controller) ResetAdmin(ctx context.Context) (username, password string,
 	_, err = cmdAdmin.Propose(ctx, c.cons, Admin{Username: "admin", Hash: HashPassword(password)})
 	return "admin", password, err
 }
+
+// HasRingKeys reports whether this controller holds all the given keys.
+func (c *Controller) HasRingKeys(ids []string) bool {
+	have := map[string]bool{}
+	for _, k := range c.ring.Keys() {
+		have[k.ID] = true
+	}
+	for _, id := range ids {
+		if !have[id] {
+			return false
+		}
+	}
+	return true
+}

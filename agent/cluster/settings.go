@@ -136,7 +136,7 @@ func intSetting(r consensus.Reader, key string, lowest, highest int) int {
 	return out
 }
 
-// below reports whether key is prefix or lies below it.
-func below(key, prefix string) bool {
+// Below reports whether key is prefix or lies below it; "" is above all.
+func Below(key, prefix string) bool {
 	return prefix == "" || key == prefix || strings.HasPrefix(key, strings.TrimSuffix(prefix, "/")+"/")
 }

@@ -51,15 +51,30 @@ func (c *contacts) accept(id raft.ServerID, got contact) {
 		return
 	}
 	c.accepted[id] = got
+	c.wake()
+}
+
+func (c *contacts) wake() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
+// lost tells those who wait that leadership may be gone.
+func (c *contacts) lost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wake()
+}
+
 // await blocks until a majority of the voters, self among them, has accepted
-// stamp in term.
-func (c *contacts) await(ctx context.Context, self raft.ServerID, servers []raft.Server, term, stamp uint64) error {
+// stamp in term, or leads says no.
+func (c *contacts) await(ctx context.Context, self raft.ServerID, servers []raft.Server, term, stamp uint64, leads func() bool) error {
 	for {
 		c.mu.Lock()
+		if !leads() {
+			c.mu.Unlock()
+			return errNotLeader
+		}
 		voters, yes := 0, 0
 		for _, s := range servers {
 			if s.Suffrage != raft.Voter {

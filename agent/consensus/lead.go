@@ -55,6 +55,7 @@ func (n *Node) startLeading(ctx context.Context) func() {
 	}()
 	return func() {
 		n.leadTerm.Store(0)
+		n.contacts.lost()
 		cancel()
 		<-done
 	}

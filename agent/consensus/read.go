@@ -56,12 +56,13 @@ func (n *Node) verify(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	servers := n.raft.GetConfiguration().Configuration().Servers
-	if err := n.contacts.await(ctx, raft.ServerID(n.cfg.ID), servers, term, stamp); err != nil {
+	leads := func() bool { return n.leadTerm.Load() == term && n.raft.CurrentTerm() == term }
+	if err := n.contacts.await(ctx, raft.ServerID(n.cfg.ID), servers, term, stamp, leads); err != nil {
 		return 0, err
 	}
 	// Leadership lost and won again in between: the commit index of the new
 	// term may not have been known yet.
-	if n.leadTerm.Load() != term || n.raft.CurrentTerm() != term {
+	if !leads() {
 		return 0, errNotLeader
 	}
 	return index, nil

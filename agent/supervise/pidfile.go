@@ -94,19 +94,20 @@ func readStat(pid int) (stat, error) {
 }
 
 // findMarked looks for a living process with the arguments and the marker of
-// s. Descendants inherit the marker but have other arguments.
+// s; its executable may be an older one. Descendants inherit the marker but
+// have other arguments.
 func findMarked(s Spec) (pid int, ok bool) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, false
 	}
-	argv := append([]string{s.Path}, s.Args...)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		if !slices.Equal(procList(pid, "cmdline"), argv) ||
+		argv := procList(pid, "cmdline")
+		if len(argv) == 0 || !slices.Equal(argv[1:], s.Args) ||
 			!slices.Contains(procList(pid, "environ"), markerKey+"="+s.PIDFile) {
 			continue
 		}

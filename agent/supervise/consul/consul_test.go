@@ -7,11 +7,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/hashicorp/consul/api"
 	"go.uber.org/goleak"
@@ -105,8 +107,9 @@ func TestServerSecuredKilledAdoptedReconfigured(t *testing.T) {
 
 	t.Run("ACL", func(t *testing.T) { checkACL(t, n, cl) })
 	t.Run("DNS", func(t *testing.T) { checkDNS(t, n) })
-	t.Run("loopback", func(t *testing.T) { checkListeners(t, c) })
 	t.Run("gossip keys", func(t *testing.T) { checkRotation(t, n) })
+
+	t.Run("certificate renewed", func(t *testing.T) { checkRenewal(t, n, cl) })
 
 	t.Run("killed", func(t *testing.T) {
 		if err := syscall.Kill(st.PID, syscall.SIGKILL); err != nil {
@@ -236,19 +239,15 @@ func checkDNS(t *testing.T, n *node) {
 }
 
 // checkListeners looks at what the process really listens on.
-func checkListeners(t *testing.T, c Config) {
-	if _, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.2:%d", c.Ports.HTTP), time.Second); err == nil {
-		t.Error("the API listens on more than 127.0.0.1")
+func checkListeners(t *testing.T, n *node) {
+	t.Helper()
+	want := []string{
+		fmt.Sprintf("127.0.0.1:%d", n.Ports.DNS), fmt.Sprintf("127.0.0.1:%d", n.Ports.HTTP),
+		fmt.Sprintf("%s:%d", n.BindAddr, n.Ports.SerfLAN), fmt.Sprintf("%s:%d", n.BindAddr, n.Ports.Server),
 	}
-	for _, port := range []int{8501, 8502, 8503, 8302} {
-		if conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second); err == nil {
-			conn.Close()
-			t.Logf("port %d is in use on this machine", port) // may belong to another Consul
-		}
-	}
-	info, err := os.Stat(filepath.Join(c.Dir, "config.json"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, supervisetest.Listening(t, n.child.Status().PID)); diff != "" {
+		t.Errorf("listens on: %s", diff)
 	}
 }
 
@@ -311,6 +310,7 @@ func TestServersJoinAndLeave(t *testing.T) {
 	cb.RetryJoin = []string{ca.join()}
 	beta := start(t, cb, cl.management)
 	supervisetest.Ready(t, beta.child, 15*time.Second)
+	checkListeners(t, beta)
 
 	cc := cl.config(t, "gamma", "127.0.0.1") // a client
 	cc.Server, cc.RetryJoin = false, []string{ca.join(), cb.join()}
@@ -429,6 +429,41 @@ func checkForeignServer(t *testing.T, cl cluster, alpha *node) {
 		t.Error("a server with a foreign gossip key got in")
 	}
 	if err := n.child.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkRenewal replaces the certificate's files: a reload takes them over in
+// the running process.
+func checkRenewal(t *testing.T, n *node, cl cluster) {
+	pid := n.child.Status().PID
+	addr := fmt.Sprintf("%s:%d", n.BindAddr, n.Ports.Server)
+	serial := func() (string, error) {
+		s, err := cl.ca.ServerSerial(addr, 0x03, n.TLS.Cert, n.TLS.Key)
+		if err != nil {
+			return "", err
+		}
+		return s.String(), nil
+	}
+	before, err := serial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl.ca.Issue(t, n.NodeName, "server.dc1.consul", "localhost")
+	if err := n.child.Signal(t.Context(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	supervisetest.Eventually(t, 5*time.Second, "new certificate", func(context.Context) error {
+		now, err := serial()
+		if err == nil && now == before {
+			err = supervisetest.ErrNotYet
+		}
+		return err
+	})
+	if st := n.child.Status(); st.PID != pid {
+		t.Errorf("status %+v, want the same process", st)
+	}
+	if _, err := n.Leader(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,6 +110,8 @@ func TestServerAndClientKilledAdoptedReconfigured(t *testing.T) {
 	t.Run("ACL", func(t *testing.T) { checkACL(t, n, cl.secret) })
 	t.Run("node", func(t *testing.T) { checkNode(t, n) })
 	t.Run("gossip keys", func(t *testing.T) { checkRotation(t, n) })
+
+	t.Run("certificate renewed", func(t *testing.T) { checkRenewal(t, n, cl) })
 
 	t.Run("killed", func(t *testing.T) {
 		if err := syscall.Kill(st.PID, syscall.SIGKILL); err != nil {
@@ -284,6 +287,7 @@ func TestServersJoinAndLeave(t *testing.T) {
 	cb.RetryJoin = []string{fmt.Sprintf("127.0.0.1:%d", ca.Ports.Serf)}
 	beta := start(t, cb, cl.secret)
 	supervisetest.Ready(t, beta.child, 15*time.Second)
+	checkListeners(t, beta)
 
 	// A server of another cluster: right gossip key, certificate of another CA.
 	foreign := newCluster(t)
@@ -376,5 +380,53 @@ func votersAre(n *node, ids ...string) func(context.Context) error {
 			return fmt.Errorf("peers %+v", peers)
 		}
 		return nil
+	}
+}
+
+// checkRenewal replaces the certificate's files: a reload takes them over in
+// the running process.
+func checkRenewal(t *testing.T, n *node, cl cluster) {
+	pid := n.child.Status().PID
+	addr := fmt.Sprintf("%s:%d", n.BindAddr, n.Ports.RPC)
+	serial := func() (string, error) {
+		s, err := cl.ca.ServerSerial(addr, 0x04, n.TLS.Cert, n.TLS.Key)
+		if err != nil {
+			return "", err
+		}
+		return s.String(), nil
+	}
+	before, err := serial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl.ca.Issue(t, n.NodeName, "server.global.nomad", "client.global.nomad", "localhost")
+	if err := n.child.Signal(t.Context(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	supervisetest.Eventually(t, 5*time.Second, "new certificate", func(context.Context) error {
+		now, err := serial()
+		if err == nil && now == before {
+			err = supervisetest.ErrNotYet
+		}
+		return err
+	})
+	if st := n.child.Status(); st.PID != pid {
+		t.Errorf("status %+v, want the same process", st)
+	}
+	if _, err := n.Leader(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkListeners looks at what the process really listens on.
+func checkListeners(t *testing.T, n *node) {
+	t.Helper()
+	want := []string{
+		fmt.Sprintf("127.0.0.1:%d", n.Ports.HTTP),
+		fmt.Sprintf("%s:%d", n.BindAddr, n.Ports.RPC), fmt.Sprintf("%s:%d", n.BindAddr, n.Ports.Serf),
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, supervisetest.Listening(t, n.child.Status().PID)); diff != "" {
+		t.Errorf("listens on: %s", diff)
 	}
 }

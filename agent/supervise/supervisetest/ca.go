@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -105,4 +106,32 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// ServerSerial connects to addr, sends first (the byte by which Consul and
+// Nomad tell protocols apart on their RPC port), shakes hands with the client
+// certificate and returns the serial number of the server's.
+func (ca *CA) ServerSerial(addr string, first byte, certFile, keyFile string) (*big.Int, error) {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write([]byte{first}); err != nil {
+		return nil, err
+	}
+	tc := tls.Client(conn, &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: "localhost"})
+	if err := tc.Handshake(); err != nil {
+		return nil, err
+	}
+	return tc.ConnectionState().PeerCertificates[0].SerialNumber, nil
 }

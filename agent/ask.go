@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"math/rand/v2"
+
+	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/rpc"
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+// ask calls a method that any controller answers: this node itself if it is
+// one that works, then the others, voters first. The next is asked when one
+// cannot be reached or cannot do it now.
+func ask[Req, Resp any](ctx context.Context, r *runtime, m rpc.Method[Req, Resp], req *Req) (*Resp, error) {
+	var last error
+	for _, n := range r.askOrder() {
+		resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, m, req)
+		if err == nil {
+			return resp, nil
+		}
+		if last == nil || !rpcerr.Retryable(err) {
+			last = err
+		}
+		if ctx.Err() != nil || !rpcerr.Retryable(err) {
+			break
+		}
+	}
+	if last == nil {
+		last = rpcerr.New(rpcerr.Unavailable, "no other controller is known")
+	}
+	return nil, last
+}
+
+// askOrder lists whom to ask: this node, the Primary, other voters in random
+// order, other controllers.
+func (r *runtime) askOrder() []node.Node {
+	a := r.dir.get()
+	primary := r.primary()
+	var self, lead, voters, rest []node.Node
+	for _, n := range a.Controllers() {
+		switch {
+		case n.ID == r.id.ID:
+			if r.role != nil && r.role.inGroup() {
+				self = append(self, n)
+			}
+		case n.ID == primary:
+			lead = append(lead, n)
+		case containsID(a.Voters, n.ID):
+			voters = append(voters, n)
+		default:
+			rest = append(rest, n)
+		}
+	}
+	rand.Shuffle(len(voters), func(i, j int) { voters[i], voters[j] = voters[j], voters[i] })
+	return append(append(append(self, lead...), voters...), rest...)
+}
+
+func containsID(ids []node.ID, id node.ID) bool {
+	for _, x := range ids {
+		if x == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,180 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"time"
+
+	"github.com/stackato/stackato/agent/cluster"
+	"github.com/stackato/stackato/agent/cluster/seal"
+	"github.com/stackato/stackato/agent/consensus"
+	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/rpc"
+	"github.com/stackato/stackato/internal/atomicfile"
+	"github.com/stackato/stackato/internal/buildinfo"
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+// controllerRole is the node's part in consensus and the operations that
+// build on it.
+type controllerRole struct {
+	r    *runtime
+	cons *consensus.Node
+	ctl  *cluster.Controller
+	reg  *consensus.Registry
+	boss *primaryWork
+}
+
+// openController opens the replicated state on this node.
+func openController(ctx context.Context, r *runtime) (*controllerRole, error) {
+	ring, err := r.sealingRing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	timing, err := consensus.TimingProfile(r.cfg.Timing)
+	if err != nil {
+		return nil, err
+	}
+	c := &controllerRole{r: r, reg: cluster.Registry()}
+	c.cons, err = consensus.Open(consensus.Config{
+		ID: r.id.ID, Address: r.dir.get().Self.RPCAddr(), Dir: r.cfg.raftDir(),
+		Timing: timing, Stream: raftStream{r.server.Raft(), r}, Peers: cluster.Peers{Client: r.client},
+		Logger: r.log, Lead: c.lead,
+	}, c.reg)
+	if err != nil {
+		return nil, err
+	}
+	c.ctl = cluster.NewController(cluster.Config{
+		Self: r.id.ID, Consensus: c.cons, Ring: ring, RingFile: r.cfg.ringFile(), Now: r.cfg.Now, Hints: r,
+		Version: buildinfo.Version, Logger: r.log,
+	})
+	c.boss = newPrimaryWork(r, c)
+	if err := c.bootstrap(); err != nil {
+		return nil, errors.Join(err, c.cons.Close())
+	}
+	return c, nil
+}
+
+// bootstrap makes a new group on the first node of a cluster.
+func (c *controllerRole) bootstrap() error {
+	f, err := c.r.store.founding()
+	if err != nil || f == nil {
+		return err
+	}
+	has, err := c.cons.HasState()
+	if err != nil || has {
+		return err
+	}
+	return c.cons.Bootstrap()
+}
+
+// run writes the founding of a new cluster into Raft; then it waits.
+func (c *controllerRole) run(ctx context.Context) error {
+	f, err := c.r.store.founding()
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		err := retry(ctx, func() error {
+			if err := c.cons.ReportSelf(ctx); err != nil {
+				return err
+			}
+			return c.ctl.Found(ctx, *f)
+		})
+		if err != nil && !errors.Is(err, rpcerr.Conflict) {
+			return err
+		}
+		if err := atomicfile.Remove(c.r.cfg.foundingFile()); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// lead does the Primary's work in the given term.
+func (c *controllerRole) lead(ctx context.Context, term uint64) { c.boss.run(ctx, term) }
+
+// inGroup reports whether Raft on this node knows of a group.
+func (c *controllerRole) inGroup() bool {
+	servers, _ := c.cons.Servers()
+	return len(servers) > 0
+}
+
+// sealingRing loads the ring, or gets it from another controller when the
+// role is new on this node.
+func (r *runtime) sealingRing(ctx context.Context) (*seal.Ring, error) {
+	ring, err := r.store.ring()
+	if err != nil || ring != nil {
+		return ring, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var data []byte
+	err = retry(ctx, func() error {
+		resp, err := ask(ctx, r, cluster.MethodRing, &rpc.Empty{})
+		if err == nil {
+			data = resp.Data
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get the sealing keys from another controller: %w", err)
+	}
+	if ring, err = seal.Unmarshal(data); err != nil {
+		return nil, err
+	}
+	return ring, ring.SaveFile(r.cfg.ringFile())
+}
+
+// raftStream carries Raft over the agent's port.
+type raftStream struct {
+	net.Listener
+	r *runtime
+}
+
+// DialRaft implements consensus.StreamLayer. The peer must be the member that
+// has this address.
+func (s raftStream) DialRaft(addr string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.r.client.DialRaft(ctx, rpc.Target{ID: s.r.idOf(addr), Addr: addr})
+}
+
+// idOf returns the node that has an RPC address, "" if none is known to.
+func (r *runtime) idOf(addr string) node.ID {
+	for _, n := range r.dir.get().Nodes {
+		if n.RPCAddr() == addr {
+			return n.ID
+		}
+	}
+	return ""
+}
+
+// dropController deletes what only controllers hold.
+func (r *runtime) dropController() error {
+	if err := os.RemoveAll(r.cfg.raftDir()); err != nil {
+		return err
+	}
+	return atomicfile.Remove(r.cfg.ringFile())
+}
+
+// retry repeats fn, with growing pauses and jitter, until it succeeds, fails
+// for good, or ctx is done.
+func retry(ctx context.Context, fn func() error) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := fn()
+		if err == nil || !rpcerr.Retryable(err) && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+	}
+}

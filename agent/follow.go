@@ -1,0 +1,317 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stackato/stackato/agent/cluster"
+	"github.com/stackato/stackato/agent/member"
+	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/rpc"
+	"github.com/stackato/stackato/internal/buildinfo"
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+// Intervals of following the cluster.
+const (
+	assignmentWait = 20 * time.Second       // one wait for news
+	followPause    = 200 * time.Millisecond // after a failure, doubled up to …
+	followPauseMax = 5 * time.Second
+	// removedAfter is how long every controller that answers must have
+	// refused this node before it takes itself for removed.
+	removedAfter = 15 * time.Second
+	checkEvery   = time.Second // of certificates and duties that end
+)
+
+// follow takes over each new assignment until ctx ends.
+func (r *runtime) follow(ctx context.Context) error {
+	r.takeOver(ctx, r.dir.get())
+	pause := followPause
+	refusedSince := time.Time{}
+	for ctx.Err() == nil {
+		a, err := r.nextAssignment(ctx)
+		if err == nil {
+			pause, refusedSince = followPause, time.Time{}
+			r.setRemoved(nil)
+			r.takeOver(ctx, a)
+			continue
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		refusedSince = r.noteRefusal(ctx, err, refusedSince)
+		r.log.Debug("no assignment", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, followPauseMax)
+	}
+	return nil
+}
+
+// nextAssignment waits for the next assignment: from this node's own tables
+// where it has them, else from a controller.
+func (r *runtime) nextAssignment(ctx context.Context) (cluster.Assignment, error) {
+	have := r.dir.get()
+	if r.role != nil && r.role.inGroup() {
+		a, err := r.role.ctl.WatchAssignment(ctx, r.id.ID, have.Digest(), assignmentWait)
+		if err == nil && a.Index >= have.Index {
+			return a, nil
+		}
+	}
+	call, cancel := context.WithTimeout(ctx, assignmentWait+5*time.Second)
+	defer cancel()
+	a, err := ask(call, r, cluster.MethodAssignment, &cluster.AssignmentRequest{Have: have.Digest(), Wait: assignmentWait})
+	if err != nil {
+		return cluster.Assignment{}, err
+	}
+	if a.Index < have.Index {
+		return cluster.Assignment{}, rpcerr.New(rpcerr.Unavailable, "the controller is behind (index %d, have %d)", a.Index, have.Index)
+	}
+	return *a, nil
+}
+
+// noteRefusal watches for the signs of having been removed: every answer is
+// a refusal, for a while. The node then stops what it runs, because the
+// cluster may already run it elsewhere; its files stay.
+func (r *runtime) noteRefusal(ctx context.Context, err error, since time.Time) time.Time {
+	if !errors.Is(err, rpcerr.Denied) && !errors.Is(err, rpcerr.NotFound) && !errors.Is(err, rpcerr.Unauthenticated) {
+		return time.Time{}
+	}
+	if since.IsZero() {
+		return time.Now()
+	}
+	if time.Since(since) > removedAfter && r.isRemoved() == nil {
+		r.log.Error("the cluster does not know this node any more; stopping Consul and Nomad",
+			"err", err, "hint", "to join again: stackato-agent reset, then stackato-agent join")
+		r.setRemoved(err)
+		r.kids.halt(ctx)
+	}
+	return since
+}
+
+func (r *runtime) setRemoved(err error) {
+	r.removedMu.Lock()
+	defer r.removedMu.Unlock()
+	r.removed = err
+}
+
+func (r *runtime) isRemoved() error {
+	r.removedMu.Lock()
+	defer r.removedMu.Unlock()
+	return r.removed
+}
+
+// takeOver makes the node what the assignment says.
+func (r *runtime) takeOver(ctx context.Context, a cluster.Assignment) {
+	was := r.dir.get()
+	if a.Digest() != was.Digest() || a.Index > was.Index {
+		if err := r.store.saveAssignment(a); err != nil {
+			r.log.Error("save the assignment; will try again", "err", err)
+		}
+		r.dir.set(a)
+	}
+	for _, id := range removedControllers(was, a) {
+		if n := r.server.CloseConnsOf(id); n > 0 {
+			r.log.Info("closed connections of a node that left", "id", id, "connections", n)
+		}
+		r.gossip.Forget(id)
+	}
+	if !bytes.Equal(was.Authorities, a.Authorities) {
+		if err := r.creds.trust(a.Authorities); err != nil {
+			r.log.Error("trust the new authorities", "err", err)
+		}
+	}
+	if err := r.gossipKeys(a.GossipKeys); err != nil {
+		r.log.Error("take over the gossip keys", "err", err)
+	}
+	r.fetchRing(ctx, a)
+	if err := r.gossip.UpdateMeta(); err != nil && !errors.Is(err, member.ErrNotRunning) {
+		r.log.Warn("gossip metadata", "err", err)
+	}
+	if a.Self.Roles.Has(node.Controller) && r.role == nil {
+		r.log.Info("this node becomes a controller")
+		r.over(nil)
+		return
+	}
+	r.renewIfDue(ctx)
+	r.kids.assign(a)
+	r.cat.Set(r.services(a))
+}
+
+// gossipKeys brings the key ring in line: first read all, then send with the
+// first, then forget the rest.
+func (r *runtime) gossipKeys(keys [][]byte) error {
+	if len(keys) == 0 {
+		return errors.New("the assignment has none")
+	}
+	for _, k := range keys {
+		if err := r.gossip.InstallKey(k); err != nil {
+			return err
+		}
+	}
+	if err := r.gossip.UseKey(keys[0]); err != nil {
+		return err
+	}
+	for _, have := range r.gossip.Keys() {
+		keep := false
+		for _, k := range keys {
+			keep = keep || bytes.Equal(k, have)
+		}
+		if !keep {
+			if err := r.gossip.RemoveKey(have); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fetchRing gets sealing keys that this controller lacks, as after a rotation
+// while it was down.
+func (r *runtime) fetchRing(ctx context.Context, a cluster.Assignment) {
+	if r.role == nil || a.Controller == nil || r.role.ctl.HasRingKeys(a.Controller.RingKeys) {
+		return
+	}
+	resp, err := ask(ctx, r, cluster.MethodRing, &rpc.Empty{})
+	if err == nil {
+		err = r.role.ctl.MergeRing(cluster.Caller{Controller: true}, resp.Data)
+	}
+	if err != nil {
+		r.log.Error("get newer sealing keys from another controller; will try again", "err", err)
+	}
+}
+
+// checks looks after what changes by time alone.
+func (r *runtime) checks(ctx context.Context) error {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		r.renewIfDue(ctx)
+		r.endController(ctx)
+	}
+}
+
+// endController ends Raft on a node that lost the role, once the others do
+// without it.
+func (r *runtime) endController(ctx context.Context) {
+	a := r.dir.get()
+	if r.role == nil || a.Self.Roles.Has(node.Controller) || a.Self.Leaving {
+		return
+	}
+	t, err := r.topologyFromOthers(ctx)
+	if err != nil || !t.Settled(r.id.ID) {
+		return
+	}
+	r.log.Info("this node is a controller no more")
+	r.over(r.dropController)
+}
+
+// topologyFromOthers asks the other controllers: a member that was removed
+// from Raft does not hear of it by Raft.
+func (r *runtime) topologyFromOthers(ctx context.Context) (*cluster.Topology, error) {
+	err := error(rpcerr.New(rpcerr.Unavailable, "no other controller answers"))
+	for _, n := range r.dir.get().Controllers() {
+		if n.ID == r.id.ID {
+			continue
+		}
+		var t *cluster.Topology
+		if t, err = rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, cluster.MethodTopology, &cluster.TopologyRequest{}); err == nil {
+			return t, nil
+		}
+	}
+	return nil, err
+}
+
+// announce tells the cluster this node's version and, on controllers, which
+// commands it knows, until it has been heard.
+func (r *runtime) announce(ctx context.Context) error {
+	version := buildinfo.Version
+	u := &cluster.NodeUpdate{Node: r.id.ID, Version: &version}
+	if r.role != nil {
+		u.Capabilities = r.role.reg.Capabilities()
+	}
+	for ctx.Err() == nil {
+		call, cancel := context.WithTimeout(ctx, 10*time.Second)
+		_, err := ask(call, r, cluster.MethodUpdateNode, u)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		r.log.Debug("announce this node's version", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+// leave hands over this node's duties, takes it out of the cluster, and
+// forgets the membership.
+func (r *runtime) leave(ctx context.Context, force bool, report func(string)) error {
+	report("tell the cluster that this node leaves")
+	_, err := ask(ctx, r, cluster.MethodRemoveNode, &cluster.RemoveRequest{Node: string(r.id.ID), Force: force, Begin: true})
+	if err != nil && !force {
+		return err
+	}
+	if err == nil && r.role != nil {
+		report("hand over votes and servers")
+		if err := r.waitSettled(ctx); err != nil && !force {
+			return fmt.Errorf("the others have not taken over yet: %w", err)
+		}
+	}
+	report("stop Consul and Nomad")
+	r.kids.leave(ctx)
+	report("leave the nodes table and gossip")
+	if _, err := askOthers(ctx, r, cluster.MethodRemoveNode, &cluster.RemoveRequest{Node: string(r.id.ID), Force: force}); err != nil && !force {
+		return err
+	}
+	if err := r.gossip.Leave(ctx, 3*time.Second); err != nil {
+		r.log.Warn("say goodbye in gossip", "err", err)
+	}
+	r.over(r.store.wipe)
+	return nil
+}
+
+// waitSettled waits until Raft, Consul and Nomad work without this node.
+func (r *runtime) waitSettled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		t, err := r.topologyFromOthers(ctx)
+		if err == nil && t.Settled(r.id.ID) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// askOthers is ask without this node itself.
+func askOthers[Req, Resp any](ctx context.Context, r *runtime, m rpc.Method[Req, Resp], req *Req) (*Resp, error) {
+	last := error(rpcerr.New(rpcerr.Unavailable, "no other controller answers"))
+	for _, n := range r.askOrder() {
+		if n.ID == r.id.ID {
+			continue
+		}
+		resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, m, req)
+		if err == nil || !rpcerr.Retryable(err) {
+			return resp, err
+		}
+		last = err
+	}
+	return nil, last
+}
