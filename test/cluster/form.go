@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 type MembershipOptions struct {
 	Roles []string // roles or groups; none leaves it to the agent
 	Zone  string
-	Token string // of Join; "" makes one for this join
+	Token string // of Join; "" makes one for these roles
 }
 
 // Membership returns what Options say about the node.
@@ -42,7 +43,8 @@ func (n *Node) Init(ctx context.Context) error {
 	return err
 }
 
-// CreateToken makes a join token on this node. No roles means any.
+// CreateToken makes a join token on this node, by stackato-agent token create.
+// It allows the given roles; with none, every role but controller.
 func (n *Node) CreateToken(ctx context.Context, uses int, roles ...string) (string, error) {
 	args := []string{"stackato-agent", "token", "create", "--ttl", "1h", "--uses", strconv.Itoa(uses)}
 	if len(roles) > 0 {
@@ -57,7 +59,7 @@ func (n *Node) CreateToken(ctx context.Context, uses int, roles ...string) (stri
 func (n *Node) Join(ctx context.Context, primary *Node, m MembershipOptions) error {
 	var err error
 	if m.Token == "" {
-		if m.Token, err = primary.CreateToken(ctx, 1); err != nil {
+		if m.Token, err = primary.CreateToken(ctx, 1, m.Roles...); err != nil {
 			return err
 		}
 	}
@@ -93,7 +95,12 @@ func (c *Cluster) Form(ctx context.Context) error {
 	}
 	c.opts.Logf("%s: %s is the first node, %s", c.Name, nodes[0].Name, since(start))
 	if len(nodes) > 1 {
-		token, err := nodes[0].CreateToken(ctx, len(nodes)-1)
+		var roles []string
+		for _, n := range nodes[1:] {
+			roles = append(roles, n.Membership().Roles...)
+		}
+		slices.Sort(roles)
+		token, err := nodes[0].CreateToken(ctx, len(nodes)-1, slices.Compact(roles)...)
 		if err != nil {
 			return err
 		}
