@@ -103,7 +103,7 @@ func tail(path string, from int64) []string {
 	}
 	buf := make([]byte, end-from)
 	n, err := f.ReadAt(buf, from)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil
 	}
 	buf = buf[:n]

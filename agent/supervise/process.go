@@ -144,8 +144,10 @@ func newProcess(pid, fd int, own bool, started time.Time) (*process, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	p := &process{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), own: own, started: started,
-		exited: make(chan struct{})}
+	p := &process{
+		pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), own: own, started: started,
+		exited: make(chan struct{}),
+	}
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
 		p.pidfd.Close()
@@ -160,7 +162,7 @@ func (p *process) watch(raw syscall.RawConn) {
 	defer close(p.exited)
 	err := raw.Read(func(fd uintptr) bool {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		return n > 0 || (err != nil && err != unix.EINTR && err != unix.EAGAIN)
+		return n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
 	})
 	if err != nil {
 		return // released
@@ -177,7 +179,7 @@ func (p *process) reap() string {
 	var ws unix.WaitStatus
 	for {
 		_, err := unix.Wait4(p.pid, &ws, 0, nil)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
@@ -199,16 +201,17 @@ func (p *process) reap() string {
 func (p *process) signal(sig syscall.Signal) error {
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	if err == nil {
+		err = sent
+	}
+	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
-	var sendErr error
-	if err := raw.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), sig, nil, 0) }); err != nil {
-		return nil // closed: it is gone
-	}
-	if sendErr == unix.ESRCH {
-		return nil
-	}
-	return sendErr
+	return err
 }
 
 // gone reports whether the process has ended.

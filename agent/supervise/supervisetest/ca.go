@@ -1,6 +1,7 @@
 package supervisetest
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -111,26 +112,26 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 // ServerSerial connects to addr, sends first (the byte by which Consul and
 // Nomad tell protocols apart on their RPC port), shakes hands with the client
 // certificate and returns the serial number of the server's.
-func (ca *CA) ServerSerial(addr string, first byte, certFile, keyFile string) (*big.Int, error) {
+func (ca *CA) ServerSerial(ctx context.Context, addr string, first byte, certFile, keyFile string) (*big.Int, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
-	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return nil, err
-	}
 	if _, err := conn.Write([]byte{first}); err != nil {
 		return nil, err
 	}
 	tc := tls.Client(conn, &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: "localhost"})
-	if err := tc.Handshake(); err != nil {
+	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
 	return tc.ConnectionState().PeerCertificates[0].SerialNumber, nil

@@ -79,7 +79,7 @@ func Ports(t *testing.T, ip string, n int) []int {
 		}
 		port, closers, err := claim(ip)
 		for _, c := range closers {
-			defer c() // all stay claimed until the last is found
+			defer func() { _ = c() }() // all stay claimed until the last is found
 		}
 		if err == nil {
 			out = append(out, port)
