@@ -160,18 +160,33 @@ func TestStreamEndsWhenTheServerStops(t *testing.T) {
 	}
 }
 
-// A removed node loses its streams by itself, at the next heartbeat.
-func TestStreamOfRemovedNodeEnds(t *testing.T) {
+// A node that may no longer call a stream loses it by itself, at the next
+// heartbeat.
+func TestStreamEndsWithTheRight(t *testing.T) {
 	c := newCluster(t, "c1")
-	s := startStream(t, c, func(ctx context.Context, _ func(*text) error) error {
-		<-ctx.Done()
-		return ctx.Err()
+	watch := rpc.StreamMethod[text, text]{Name: "test.watch", Callers: rpc.Controller, Heartbeat: 50 * time.Millisecond}
+	s := start(t, c.join(node.Base), func(s *rpc.Server) {
+		rpc.HandleStream(s, watch, func(ctx context.Context, _ rpc.Caller, _ *text, _ func(*text) error) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
 	})
-	m := c.join(node.Base)
-	st := open(t.Context(), t, client(t, m), s.target())
-	c.remove(m.id)
-	if _, err := st.Next(); !errors.Is(err, rpcerr.Denied) {
-		t.Fatal(err)
+	for name, lose := range map[string]func(node.ID){
+		"membership": c.remove,
+		"role":       func(id node.ID) { c.setRoles(id, node.Base) },
+	} {
+		m := c.join(node.Base, node.Controller, node.Router)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		st, err := rpc.OpenStream(ctx, client(t, m), s.target(), watch, &text{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(st.Close)
+		lose(m.id)
+		if _, err := st.Next(); !errors.Is(err, rpcerr.Denied) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -73,6 +73,10 @@ func TestVerify(t *testing.T) {
 		{"router CA signs a node", certs(signed(t, router, uri("spiffe://"+cluster+"/node/"+string(id)))), certs(ca.Cert(), router.Cert()), epoch, false, pki.ErrOtherCluster},
 		{"nothing", nil, certs(ca.Cert()), epoch, false, pki.ErrNoIdentity},
 		{"the CA itself", certs(ca.Cert()), certs(ca.Cert()), epoch, false, pki.ErrNoIdentity},
+		{"an authority that names a node", certs(signed(t, ca, func(c *x509.Certificate) {
+			uri("spiffe://" + cluster + "/node/" + string(id))(c)
+			c.IsCA, c.BasicConstraintsValid = true, true
+		})), certs(ca.Cert()), epoch, false, pki.ErrNoIdentity},
 		{"no URI", certs(signed(t, ca, func(*x509.Certificate) {})), certs(ca.Cert()), epoch, false, pki.ErrNoIdentity},
 		{"not a node", certs(signed(t, ca, uri("spiffe://"+cluster+"/app/"+string(id)))), certs(ca.Cert()), epoch, false, pki.ErrNoIdentity},
 		{"not a UUID", certs(signed(t, ca, uri("spiffe://"+cluster+"/node/x"))), certs(ca.Cert()), epoch, false, pki.ErrNoIdentity},
