@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,9 +10,7 @@ import (
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/local"
 	"github.com/stackato/stackato/agent/node"
-	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
-	"github.com/stackato/stackato/agent/supervise/nomad"
 )
 
 // Status implements local.InfoBackend.
@@ -105,19 +102,18 @@ func (r *runtime) judge(t *cluster.Topology, out *local.Status) {
 
 // programVersions fills in what runs, or would, beside the agent.
 func (a *Agent) programVersions(ctx context.Context, v *local.Version) {
-	for _, p := range []struct {
-		into *string
-		path string
-		need supervise.Requirement
-	}{{&v.Consul, a.cfg.Consul, consul.Required}, {&v.Nomad, a.cfg.Nomad, nomad.Required}} {
-		bin, err := (&children{}).locate(ctx, p.need, p.path)
-		var wrong *supervise.BinaryError
-		switch {
-		case err == nil:
-			*p.into = bin.Version.String()
-		case errors.As(err, &wrong) && len(wrong.Rejected) > 0:
-			*p.into = wrong.Rejected[0].Version.String() + " (not suitable)"
+	for _, p := range a.programs(ctx) {
+		text := p.Version
+		if p.Err != nil && text != "" {
+			text += " (not suitable)"
+		}
+		if p.Need.Name == consul.Required.Name {
+			v.Consul = text
+		} else {
+			v.Nomad = text
 		}
 	}
-	v.Docker = a.dockerVersion(ctx)
+	if info, err := a.dockerInfo(ctx); err == nil {
+		v.Docker = info.Version
+	}
 }

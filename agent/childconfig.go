@@ -156,4 +156,3 @@ func (k *children) servers(a cluster.Assignment) []string {
 	}
 	return out
 }
-

@@ -140,7 +140,7 @@ func (k *children) ensure(ctx context.Context, name string, need supervise.Requi
 }
 
 func (k *children) bring(ctx context.Context, p *process, need supervise.Requirement, path string, config func(bin string) (childConfig, error)) error {
-	bin, err := k.locate(ctx, need, path)
+	bin, err := locate(ctx, need, path)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (k *children) bring(ctx context.Context, p *process, need supervise.Require
 
 // locate finds a program of a version that will do; a path from the
 // configuration is used as it is.
-func (k *children) locate(ctx context.Context, need supervise.Requirement, path string) (supervise.Binary, error) {
+func locate(ctx context.Context, need supervise.Requirement, path string) (supervise.Binary, error) {
 	if path == "" {
 		return supervise.Locate(ctx, need)
 	}
