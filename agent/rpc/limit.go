@@ -48,18 +48,18 @@ func (l *limiter) allow(addr netip.Addr, now time.Time) bool {
 	return b.AllowN(now, 1) && l.all.AllowN(now, 1)
 }
 
-// evict forgets addresses whose bucket is full again. If none is, it forgets
-// one at random: the bucket for all still holds.
+// evict makes room for one address. It looks at a few, which Go's maps give
+// in random order, so that a flood of addresses costs little time: those whose
+// bucket is full again go, and one in any case. The bucket for all still holds.
 func (l *limiter) evict(now time.Time) {
+	const look = 16
+	n := 0
 	for addr, b := range l.addrs {
-		if b.TokensAt(now) >= float64(l.burst) {
+		if n == 0 || b.TokensAt(now) >= float64(l.burst) {
 			delete(l.addrs, addr)
 		}
-	}
-	for addr := range l.addrs {
-		if len(l.addrs) < maxLimited {
+		if n++; n == look {
 			return
 		}
-		delete(l.addrs, addr)
 	}
 }
