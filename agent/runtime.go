@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,7 +166,7 @@ func (r *runtime) admitRaft(id pki.Identity) bool {
 	}
 	servers, _ := r.role.cons.Servers()
 	if len(servers) == 0 { // new here: the leader's first contact tells us
-		return true
+		return slices.Contains(id.DNSNames, pki.ConsulServerName) // only voters have it
 	}
 	for _, s := range servers {
 		if s.ID == id.ID {
