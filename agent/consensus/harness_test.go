@@ -363,6 +363,7 @@ func (c *testCluster) join(id string, voter bool) *testNode {
 		if err := n.Bootstrap(); err != nil {
 			c.t.Fatal(err)
 		}
+		eventually(c.t, "the first node leads", func() bool { return n.LeadTerm() > 0 })
 		if err := n.ReportSelf(ctx); err != nil {
 			c.t.Fatal(err)
 		}

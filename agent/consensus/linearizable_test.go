@@ -1,11 +1,13 @@
 package consensus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -146,8 +148,39 @@ func TestLinearizable(t *testing.T) {
 			}
 			if got := porcupine.CheckOperationsTimeout(registers, rec.ops, time.Minute); got != porcupine.Ok {
 				t.Errorf("the history is not linearizable: %v (seed %d)", got, seed)
+				explain(t, rec.ops)
 			}
 		})
+	}
+}
+
+// explain prints what cannot be ordered.
+func explain(t *testing.T, history []porcupine.Operation) {
+	t.Helper()
+	for _, ops := range registers.Partition(history) {
+		if porcupine.CheckOperationsTimeout(registers, ops, time.Minute) == porcupine.Ok {
+			continue
+		}
+		// The shortest beginning that is wrong.
+		slices.SortFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
+		n, _ := slices.BinarySearchFunc(ops, true, func(o porcupine.Operation, _ bool) int {
+			var begin []porcupine.Operation
+			for _, p := range ops {
+				if p.Return > o.Return {
+					p.Output, p.Return = answer{unknown: true}, int64(1)<<62
+				}
+				if p.Call <= o.Return && (p.Return <= o.Return || p.Input.(op).kind != "read") {
+					begin = append(begin, p)
+				}
+			}
+			if porcupine.CheckOperationsTimeout(registers, begin, time.Minute) == porcupine.Ok {
+				return -1
+			}
+			return 1
+		})
+		for _, o := range ops[max(0, n-12):min(len(ops), n+2)] {
+			t.Logf("client %3d %8d..%8d us  %s", o.ClientId, o.Call/1000, o.Return/1000, registers.DescribeOperation(o.Input, o.Output))
+		}
 	}
 }
 

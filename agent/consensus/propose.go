@@ -58,7 +58,8 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (json.RawMessage, error)
 	})
 	if err != nil && unknown && errors.Is(err, rpcerr.Unavailable) {
 		e := rpcerr.From(err)
-		return nil, rpcerr.New(rpcerr.Deadline, "whether the change was made is not known: %w", err).WithHint("%s", e.ErrHint)
+		// %v: as a cause it would still be Unavailable, which says that nothing was done.
+		return nil, rpcerr.New(rpcerr.Deadline, "whether the change was made is not known: %v", err).WithHint("%s", e.ErrHint)
 	}
 	if err != nil {
 		return nil, err
