@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,6 +102,35 @@ func TestAdoptionWithoutPIDFile(t *testing.T) {
 	st := await(t, c, "running", running)
 	if st.PID == rec.PID || alive(rec.PID) {
 		t.Errorf("process %d lives beside %d", rec.PID, st.PID)
+	}
+}
+
+func TestTwinInAnotherDirectoryIsLeftAlone(t *testing.T) {
+	s := testSpec(t, "run")
+	// The child of a node in a container looks like ours from outside: same
+	// arguments, same marker, another file system.
+	twin := exec.Command(s.Path, s.Args...)
+	twin.Env, twin.Dir = s.environ(), t.TempDir()
+	if err := twin.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = twin.Process.Kill()
+		_ = twin.Wait()
+	}()
+	// It executes the test binary only after the fork: wait for its marker.
+	for deadline := time.Now().Add(10 * time.Second); len(procList(twin.Process.Pid, "environ")) != 2; {
+		if time.Now().After(deadline) {
+			t.Fatal("the twin does not come up")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c, end := run(t, s, Options{End: Stop})
+	if st := await(t, c, "running", running); st.Adopted || st.LastExit != "" {
+		t.Errorf("status %+v", st)
+	}
+	if err := end(); err != nil || !alive(twin.Process.Pid) {
+		t.Errorf("%v; twin alive %v", err, alive(twin.Process.Pid))
 	}
 }
 

@@ -72,7 +72,7 @@ type stat struct {
 func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' }
 
 func readStat(pid int) (stat, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	b, err := os.ReadFile(procPath(pid, "stat"))
 	if err != nil {
 		return stat{}, err
 	}
@@ -95,7 +95,9 @@ func readStat(pid int) (stat, error) {
 
 // findMarked looks for a living process with the arguments and the marker of
 // s; its executable may be an older one. Descendants inherit the marker but
-// have other arguments.
+// have other arguments. A node in a container of this machine has children
+// with the same marker and arguments; only the working directory, as a file,
+// tells whose they are.
 func findMarked(s Spec) (pid int, ok bool) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -108,7 +110,8 @@ func findMarked(s Spec) (pid int, ok bool) {
 		}
 		argv := procList(pid, "cmdline")
 		if len(argv) == 0 || !slices.Equal(argv[1:], s.Args) ||
-			!slices.Contains(procList(pid, "environ"), markerKey+"="+s.PIDFile) {
+			!slices.Contains(procList(pid, "environ"), markerKey+"="+s.PIDFile) ||
+			!sameFile(procPath(pid, "cwd"), s.Dir) {
 			continue
 		}
 		if st, err := readStat(pid); err == nil && !st.dead() {
@@ -120,7 +123,7 @@ func findMarked(s Spec) (pid int, ok bool) {
 
 // procList reads a NUL-separated file of /proc/PID.
 func procList(pid int, name string) []string {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), name))
+	b, err := os.ReadFile(procPath(pid, name))
 	if err != nil || len(b) == 0 {
 		return nil
 	}
@@ -130,10 +133,17 @@ func procList(pid int, name string) []string {
 // runsFile reports whether process pid executes the file that is at path now;
 // it does not after an upgrade has replaced the file.
 func runsFile(pid int, path string) bool {
-	a, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	return sameFile(procPath(pid, "exe"), path)
+}
+
+func procPath(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
+
+// sameFile reports whether both paths lead to one file or directory.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
 	if err != nil {
 		return false
 	}
-	b, err := os.Stat(path)
-	return err == nil && os.SameFile(a, b)
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
