@@ -25,7 +25,7 @@ const (
 
 func (env Env) certificates(context.Context) []local.Finding {
 	if !env.Configured {
-		return unconfigured()
+		return env.nothing()
 	}
 	const again = "join the node again: stackato-agent leave --force, then stackato-agent join"
 	if env.Certificate == nil {

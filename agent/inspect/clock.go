@@ -31,7 +31,10 @@ func (env Env) clock(ctx context.Context) []local.Finding {
 	if now.Before(earliest) {
 		return failed(setClock, "the clock says %s, it is not set", now.UTC().Format(time.DateTime))
 	}
-	if !env.Configured || env.Clocks == nil {
+	switch {
+	case env.Configured && env.Clocks == nil:
+		return env.nothing()
+	case !env.Configured:
 		return ok("%s; there is no other clock to compare with", now.UTC().Format(time.DateTime))
 	}
 	offsets, err := env.Clocks(ctx)

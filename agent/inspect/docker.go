@@ -12,8 +12,11 @@ import (
 var minDocker = supervise.Version{Major: 20, Minor: 10}
 
 func (env Env) docker(ctx context.Context) []local.Finding {
-	if !env.Self.Roles.RunsNomadClient() || env.Docker == nil {
+	switch {
+	case !env.Self.Roles.RunsNomadClient():
 		return ok("this node's roles need no Docker Engine")
+	case env.Docker == nil:
+		return env.nothing()
 	}
 	i, err := env.Docker(ctx)
 	if err != nil {

@@ -35,6 +35,9 @@ func SecretFiles(dataDir string) []File {
 }
 
 func (env Env) files(context.Context) []local.Finding {
+	if len(env.Files) == 0 {
+		return env.nothing()
+	}
 	var out []local.Finding
 	looked := 0
 	for _, f := range env.Files {

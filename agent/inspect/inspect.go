@@ -21,8 +21,8 @@ import (
 const Deadline = 5 * time.Second
 
 // Env is what the checks know. Functions are called at most once per Run, from
-// goroutines of their own, and must honour their context. A nil one makes its
-// check say that there is nothing to look at.
+// goroutines of their own, and must honour their context. A nil one
+// makes its check warn on a configured node.
 type Env struct {
 	Now        func() time.Time // default time.Now
 	Configured bool             // the machine is in a cluster
@@ -192,8 +192,14 @@ func failed(remedy, format string, args ...any) []local.Finding {
 	return []local.Finding{{Status: local.FindingFail, Detail: fmt.Sprintf(format, args...), Remedy: remedy}}
 }
 
-// unconfigured is what checks of the cluster say on a machine without one.
-func unconfigured() []local.Finding { return ok("this machine is in no cluster yet") }
+// nothing is what a check of the cluster says that was given nothing to look
+// at: on a machine without a cluster that is as it should be.
+func (env Env) nothing() []local.Finding {
+	if !env.Configured {
+		return ok("this machine is in no cluster yet")
+	}
+	return warned("report it as a defect", "the agent gave this check nothing to look at")
+}
 
 // list joins names for people: at most 8, then how many more.
 func list(names []string) string {

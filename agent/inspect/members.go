@@ -28,7 +28,7 @@ func (env Env) consul(ctx context.Context) []local.Finding {
 
 func (env Env) compareMembers(ctx context.Context, who string, ask func(context.Context) ([]Seen, error), remedy string) []local.Finding {
 	if !env.Configured || ask == nil {
-		return unconfigured()
+		return env.nothing()
 	}
 	seen, err := ask(ctx)
 	if err != nil {

@@ -36,7 +36,7 @@ type Quorum struct {
 
 func (env Env) quorum(ctx context.Context) []local.Finding {
 	if !env.Configured || env.Quorum == nil {
-		return unconfigured()
+		return env.nothing()
 	}
 	q, err := env.Quorum(ctx)
 	if err != nil {

@@ -24,7 +24,10 @@ type Program struct {
 func (env Env) versions(ctx context.Context) []local.Finding {
 	parts := []string{"agent " + env.Version}
 	var out []local.Finding
-	if env.Programs != nil {
+	switch {
+	case env.Programs == nil && env.Configured:
+		out = env.nothing()
+	case env.Programs != nil:
 		for _, p := range env.Programs(ctx) {
 			out = append(out, judgeProgram(p)...)
 			if p.Version != "" {
