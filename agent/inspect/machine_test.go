@@ -193,7 +193,7 @@ func TestVersions(t *testing.T) {
 		"too new":    {Program{Need: need, Needed: true, Version: "1.23.0"}, "fail: before 1.23.0"},
 		"odd":        {Program{Need: need, Needed: true, Version: "x"}, "fail: no version"},
 		"absent":     {Program{Need: need, Needed: true}, "fail: there is no consul"},
-		"told why":   {Program{Need: need, Needed: true, Err: errors.New("none on PATH")}, "fail: none on PATH"},
+		"told why":   {Program{Need: need, Needed: true, Version: "1.20.0", Err: errors.New("none will do")}, "fail: none will do"},
 		"not needed": {Program{Need: need}, "ok: agent 0.2.0"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,10 +54,12 @@ func TestPortsReal(t *testing.T) {
 	look(false, with(tcp, 0))("fail: is needed by agent and is held by " + self)
 	look(false, with(anywhere, 0))("fail: is held by " + self)
 	look(false, tcp)("ok: all 1 ports")
+	look(false, with(tcp, 1))("fail: is needed by agent and is held by " + self)
 
 	closed := tcp
 	l.Close()
 	look(false, with(closed, 0))("ok: all 1 ports that a node needs are free")
+	look(false, closed)("ok: all 1 ports that a node needs are free")
 	look(true, closed)("fail: nothing listens on 127.0.0.1:")
 	look(true, with(closed, 0))("fail: nothing listens")
 
@@ -150,6 +152,11 @@ func TestPortsAgreeWithDocumentation(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+	for _, p := range NodePorts(node.Node{RPCPort: 1, GossipPort: 2}, false, Processes{HealthPort: 3}) {
+		if p.Owner == "agent" && p.Number > 3 {
+			t.Errorf("%v is not what was configured", p)
+		}
 	}
 	if p := NodePorts(node.Node{}, true, Processes{})[0]; p.Address.IsValid() || p.String() != "*:7300/tcp" {
 		t.Errorf("without an address: %+v", p)

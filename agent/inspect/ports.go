@@ -19,8 +19,9 @@ type Port struct {
 	Protocol string     // "tcp" or "udp"
 	Address  netip.Addr // zero: any address of the machine
 	Owner    string     // "agent", "consul" or "nomad"
-	// PID is the process that should hold it, 0 if that does not run: on a
-	// configured node a failure, on an unconfigured one the port must be free.
+	// PID is the process that should hold it, 0 if that does not run. On a
+	// configured node the port must be held by it, on another one it must be
+	// held by it or be free.
 	PID int
 }
 
@@ -32,9 +33,12 @@ func (p Port) String() string {
 	return fmt.Sprintf("%s:%d/%s", addr, p.Number, p.Protocol)
 }
 
-// Processes are the process ids of what listens on a node, 0 for what does not
+// Processes are those that listen on a node: their ids, 0 for one that does not
 // run.
-type Processes struct{ Agent, Consul, Nomad int }
+type Processes struct {
+	Agent, Consul, Nomad int
+	HealthPort           int // of the agent on loopback; default 7302
+}
 
 // NodePorts returns the ports of docs/operator/ports-and-files.md that node n
 // listens on. On an unconfigured machine ask for a voter without an address:
@@ -53,7 +57,7 @@ func NodePorts(n node.Node, voter bool, pids Processes) []Port {
 	}
 	add("agent", pids.Agent, addr, cmp.Or(n.RPCPort, 7300), "tcp")
 	add("agent", pids.Agent, addr, cmp.Or(n.GossipPort, 7301), "tcp", "udp")
-	add("agent", pids.Agent, loopback, 7302, "tcp")
+	add("agent", pids.Agent, loopback, cmp.Or(pids.HealthPort, 7302), "tcp")
 	add("consul", pids.Consul, addr, 8301, "tcp", "udp")
 	add("consul", pids.Consul, loopback, 8500, "tcp")
 	add("consul", pids.Consul, loopback, 8600, "tcp", "udp")
@@ -90,14 +94,14 @@ func (env Env) ports(context.Context) []local.Finding {
 	case env.Configured:
 		return ok("all %d ports of this node are held by its own processes", len(env.Ports))
 	}
-	return ok("all %d ports that a node needs are free", len(env.Ports))
+	return ok("all %d ports that a node needs are free or held by the agent", len(env.Ports))
 }
 
 // judgePort returns what is wrong with a port. holder names the process that
 // has a socket; it prefers the wanted process if several have it.
 func judgePort(p Port, configured bool, sockets []socket, holder func(inode uint64, wanted int) process) []local.Finding {
 	if len(sockets) == 0 {
-		if p.PID == 0 && !configured {
+		if !configured {
 			return nil
 		}
 		return failed(fmt.Sprintf("see why: kato process list; then: kato process restart %s", p.Owner), "nothing listens on %s, which %s should", p, p.Owner)
@@ -113,7 +117,7 @@ func judgePort(p Port, configured bool, sockets []socket, holder func(inode uint
 		}
 	}
 	who := strings.Join(strangers, ", ")
-	if p.PID == 0 && !configured {
+	if !configured {
 		return failed("stop it, or move it to another port, before this machine joins", "%s is needed by %s and is held by %s", p, p.Owner, who)
 	}
 	return failed(fmt.Sprintf("stop it, or move it to another port; then: kato process restart %s", p.Owner), "%s should be held by %s and is held by %s", p, p.Owner, who)

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,7 +15,7 @@ import (
 type Program struct {
 	Need    supervise.Requirement
 	Needed  bool   // by this node's roles
-	Version string // that was found, "" if none
+	Version string // that will be run, "" if none
 	Path    string
 	Err     error // why none will do, see supervise.Locate
 }
@@ -49,8 +48,11 @@ func judgeProgram(p Program) []local.Finding {
 	}
 	n := p.Need
 	remedy := fmt.Sprintf("put %s %s or later, but before %s, into /opt/stackato/bin or on PATH, then: kato process restart %s", n.Name, n.Min, n.Below, n.Name)
-	if p.Version == "" {
-		return failed(remedy, "%v", cmp.Or(p.Err, fmt.Errorf("there is no %s", n.Name)))
+	switch {
+	case p.Err != nil:
+		return failed(remedy, "%v", p.Err)
+	case p.Version == "":
+		return failed(remedy, "there is no %s", n.Name)
 	}
 	v, err := supervise.ParseVersion(p.Version)
 	if err != nil {
