@@ -91,11 +91,15 @@ func (l *loop) adopt() {
 		return
 	}
 	l.opts.Log.Info("found running", "pid", p.pid, "same_configuration", same)
-	l.attach(p, true)
-	if !same {
-		if err := l.stop(nil); err != nil {
-			l.opts.Log.Error("cannot stop the old process", "err", err)
-		}
+	if same {
+		l.attach(p, true)
+		return
+	}
+	// It is never shown as running: nobody may take it for the new one.
+	l.proc = p
+	l.set(func(s *Status) { s.State, s.PID, s.StartedAt, s.Adopted = Stopping, p.pid, p.started, true })
+	if err := l.stop(nil); err != nil {
+		l.opts.Log.Error("cannot stop the old process", "err", err)
 	}
 }
 
