@@ -18,7 +18,6 @@ import (
 	"github.com/hashicorp/consul/api"
 	"go.uber.org/goleak"
 
-	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/supervisetest"
@@ -111,7 +110,7 @@ const consulServerName = "server.dc1.consul"
 func (a *agent) makeToken() {
 	a.t.Helper()
 	supervisetest.Eventually(a.t, 15*time.Second, "node token", func(ctx context.Context) error {
-		return a.EnsureNodeToken(ctx, a.NodeName, uuid.NewString(), a.token, ServiceNames())
+		return a.EnsureNodeToken(ctx, a.NodeName, uuid.NewString(), a.token, []string{"dea", "controller"})
 	})
 }
 
@@ -403,40 +402,5 @@ func TestSetLeavesOut(t *testing.T) {
 		}
 		r.client.close()
 		srv.Close()
-	}
-}
-
-func TestForNode(t *testing.T) {
-	n := node.Node{
-		Address: "10.0.0.7", RPCPort: 7300, Zone: "z1", Version: "0.1.0",
-		Roles: node.NewRoleSet(node.Base, node.Controller, node.Router, node.DEA, node.MySQL),
-	}
-	var got []string
-	for _, s := range ForNode(n, "http://127.0.0.1:7302") {
-		if err := s.Validate(); err != nil {
-			t.Error(err)
-		}
-		got = append(got, fmt.Sprintf("%s %s:%d %v %s", s.ID(), s.Address, s.Port, s.Tags, s.CheckURL))
-	}
-	var want []string
-	for _, r := range n.Roles.Without(n.Roles.NotInstalled()).Without(node.NewRoleSet(node.Base)).List() {
-		want = append(want, fmt.Sprintf("stackato-%[1]s 10.0.0.7:7300 [zone=z1 version=0.1.0] http://127.0.0.1:7302/v1/roles/%[1]s", r))
-	}
-	if diff := cmp.Diff(want, got); diff != "" || len(got) < 2 {
-		t.Errorf("%v\n%s", got, diff)
-	}
-}
-
-// TestServiceNames: Consul serves names over DNS, and a node's token allows
-// what ForNode can name.
-func TestServiceNames(t *testing.T) {
-	names := ServiceNames()
-	for _, n := range names {
-		if err := node.CheckName(n); err != nil {
-			t.Error(err)
-		}
-	}
-	if len(names) != node.AllRoles().Len()-1 {
-		t.Errorf("names %v", names)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -91,43 +90,6 @@ func (s Service) registration() *api.AgentServiceRegistration {
 }
 
 func checkID(serviceID string) string { return "service:" + serviceID }
-
-// ServiceName returns the name that a role has in the catalog: that of the
-// role, with - for _, which DNS does not allow.
-func ServiceName(r node.Role) string { return strings.ReplaceAll(string(r), "_", "-") }
-
-// ServiceNames returns every name that a node may register, sorted: what its
-// Consul token must allow.
-func ServiceNames() []string {
-	var out []string
-	for _, r := range node.AllRoles().Without(node.NewRoleSet(node.Base)).List() {
-		out = append(out, ServiceName(r))
-	}
-	slices.Sort(out)
-	return out
-}
-
-// ForNode returns the services of a node: one for each of its roles that this
-// release ships, except base, which every Consul node has. health is the base
-// URL of the agent's health server, such as http://127.0.0.1:7302. Until roles
-// have a port of their own the port is that of the node's agent.
-func ForNode(n node.Node, health string) []Service {
-	var out []Service
-	for _, r := range n.Roles.Without(n.Roles.NotInstalled()).Without(node.NewRoleSet(node.Base)).List() {
-		s := Service{
-			Name: ServiceName(r), Address: n.Address, Port: n.RPCPort,
-			CheckURL: strings.TrimSuffix(health, "/") + "/v1/roles/" + string(r),
-		}
-		if n.Zone != "" {
-			s.Tags = append(s.Tags, "zone="+n.Zone)
-		}
-		if n.Version != "" {
-			s.Tags = append(s.Tags, "version="+n.Version)
-		}
-		out = append(out, s)
-	}
-	return out
-}
 
 // byID keys the services that can be by their id; the error tells of the others.
 func byID(list []Service) (map[string]Service, error) {
