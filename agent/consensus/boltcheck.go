@@ -42,9 +42,9 @@ type boltChecker struct {
 }
 
 type boltMeta struct {
-	pageSize                    int64
-	root, freelist, end, txid   uint64
-	magic, version, metaPageNum uint32
+	magic, version            uint32
+	pageSize                  int64
+	root, freelist, end, txid uint64
 }
 
 // checkBolt returns what is wrong with the file, nil if nothing is.

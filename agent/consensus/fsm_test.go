@@ -426,6 +426,7 @@ func TestViewsDoNotMove(t *testing.T) {
 	}
 	row, _ := Get[kv](f.state.Read(), kvTable, "id", "a")
 	row.Value = 99 // a copy
+	t.Logf("changed to %d", row.Value)
 	if again, _ := Get[kv](f.state.Read(), kvTable, "id", "a"); again.Value != 2 {
 		t.Error("a row from the store could be changed")
 	}

@@ -101,8 +101,7 @@ func testRegistry() *Registry {
 		if err := put(tx, in.Key, in.Value); err != nil {
 			return struct{}{}, err
 		}
-		var none *kvSet
-		return struct{}{}, put(tx, none.Key, 0)
+		return struct{}{}, put(tx, []string{}[in.Value:][0], 0) // no such element
 	})
 	Register(r, cmdBusy.Type, 1, func(*Tx, kvSet) (struct{}, error) {
 		return struct{}{}, rpcerr.New(rpcerr.Exhausted, "too many")
