@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -140,7 +141,7 @@ func (b *backend) Forward(ctx context.Context, key string, req local.ForwardRequ
 	}
 	resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodForward, &req)
 	if err != nil {
-		return local.ForwardResponse{}, err
+		return local.ForwardResponse{}, fmt.Errorf("ask %s: %w", n.Name, err)
 	}
 	return local.ForwardResponse{
 		Status: resp.Status, ContentType: resp.ContentType, Body: io.NopCloser(bytes.NewReader(resp.Body)),

@@ -159,7 +159,7 @@ func configEntry(s cluster.Setting) local.ConfigEntry {
 
 // ConfigSet implements local.ConfigBackend.
 func (b *backend) ConfigSet(ctx context.Context, req local.ConfigSetRequest) (local.ConfigEntry, error) {
-	r, err := b.member()
+	r, _, err := b.controllerOnly()
 	if err != nil {
 		return local.ConfigEntry{}, err
 	}

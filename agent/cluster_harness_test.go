@@ -42,7 +42,15 @@ func (g *group) add(roles string) *machine {
 	}
 	m.join(g.machines[0], list...)
 	g.machines = append(g.machines, m)
+	g.t.Cleanup(g.cancel) // before the machines' own: all end at once
 	return m
+}
+
+// cancel tells every agent to end.
+func (g *group) cancel() {
+	for _, m := range g.up() {
+		m.cancel()
+	}
 }
 
 // up lists the machines whose agent runs.

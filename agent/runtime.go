@@ -128,7 +128,9 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) error {
 	}
 	parts.start("gossip", r.gossip.Run)
 	parts.start("Consul and Nomad", r.kids.run)
-	parts.start("catalog", r.cat.Run)
+	if r.cfg.Children { // else the Consul on this machine is somebody else's
+		parts.start("catalog", r.cat.Run)
+	}
 	parts.start("assignment", r.follow)
 	parts.start("checks", r.checks)
 	parts.start("announcement", r.announce)
