@@ -173,7 +173,7 @@ func (c *Controller) assignment(v *consensus.View, id node.ID) (Assignment, erro
 	a := Assignment{
 		Index: v.Index(), ClusterID: rec.ClusterID, Domain: rec.Domain, Micro: rec.Micro, Founder: rec.Founder,
 		Self: m.Node, Voters: rec.Voters,
-		CertDays: intSetting(v, "cluster/certificate_days", 1, 365),
+		CertDays: intSetting(v, certificateDays),
 	}
 	for _, o := range Members(v) {
 		a.Nodes = append(a.Nodes, o.Node)

@@ -38,7 +38,7 @@ func (c *Controller) issue(ctx context.Context, v *consensus.View, m Member, csr
 	rec, _ := TheRecord(v)
 	now := c.cfg.Now()
 	server := slices.Contains(rec.Voters, m.ID)
-	days := intSetting(v, "cluster/certificate_days", 1, 365)
+	days := intSetting(v, certificateDays)
 	text, err := pki.Issue(ca, csr, certificateRequest(m.Node, server, now, days))
 	if err != nil {
 		return nil, rpcerr.New(rpcerr.Invalid, "certificate request: %v", err)

@@ -219,16 +219,9 @@ func (c *Controller) UpdateNode(ctx context.Context, by Caller, u NodeUpdate) (n
 
 // PutSetting writes a setting.
 func (c *Controller) PutSetting(ctx context.Context, key string, value []byte, force bool, ifVersion *uint64) (Setting, error) {
-	v, err := c.read(ctx)
-	if err != nil {
-		return Setting{}, err
-	}
-	_, set := consensus.Get[Setting](v, settingsTable, "id", key)
-	for _, k := range KnownSettings() {
-		if k.Key == key && !set && !force {
-			if err := checkSameType(key, k.Default, value); err != nil {
-				return Setting{}, err
-			}
+	if k, known := knownSetting(key); known {
+		if err := k.check(value, force); err != nil {
+			return Setting{}, err
 		}
 	}
 	return cmdSettingPut.Propose(ctx, c.cons, settingInput{Key: key, Value: value, Now: c.cfg.Now(), Force: force, IfVersion: ifVersion})

@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/stackato/stackato/agent/consensus"
@@ -49,9 +51,14 @@ func (p *Primary) Run(ctx context.Context, term uint64) {
 	tick := time.NewTicker(planInterval)
 	defer tick.Stop()
 	var swept time.Time
+	last := ""
 	for {
-		if err := p.step(ctx, term, began); err != nil && ctx.Err() == nil {
-			p.Logger.Warn("keep the voters in line", "err", err)
+		err := p.step(ctx, term, began)
+		if text := fmt.Sprint(err); err == nil {
+			last = ""
+		} else if text != last && ctx.Err() == nil { // five times a second would be too often
+			p.Logger.Warn("keep the voters in line; will go on trying", "err", err)
+			last = text
 		}
 		if now := p.Controller.cfg.Now(); now.Sub(swept) > sweepInterval {
 			swept = now
@@ -67,34 +74,66 @@ func (p *Primary) Run(ctx context.Context, term uint64) {
 	}
 }
 
-// step makes at most one change of the Raft configuration.
+// step makes at most one change of the Raft configuration, and writes down
+// who votes.
 func (p *Primary) step(ctx context.Context, term uint64, began time.Time) error {
-	cons := p.Controller.cons
-	servers, index := cons.Servers()
-	v := cons.State().Read()
+	v := p.Controller.cons.State().Read()
 	if _, ok := TheRecord(v); !ok {
 		return nil // not founded yet
 	}
-	cands := p.candidates(ctx, v, servers, began)
-	grace := time.Duration(intSetting(v, "cluster/voter_grace_seconds", 1, 24*3600)) * time.Second
-	if a, ok := planVoters(p.Controller.cfg.Self, servers, cands, grace); ok {
-		p.Logger.Info("change the Raft group", "what", a.kind, "node", a.id, "address", a.addr)
-		if err := p.change(ctx, a, index); err != nil {
-			return err
+	// The one does not wait for the other: a change that fails again and
+	// again must not keep the servers of Consul and Nomad from following.
+	return errors.Join(p.changeGroup(ctx, v, began), p.writeVoters(ctx, term, v))
+}
+
+func (p *Primary) changeGroup(ctx context.Context, v *consensus.View, began time.Time) error {
+	servers, index := p.Controller.cons.Servers()
+	cands := p.candidates(v, servers, began)
+	grace := time.Duration(intSetting(v, voterGrace)) * time.Second
+	for {
+		a, ok := p.plan(ctx, servers, cands, grace)
+		if !ok {
+			return nil
+		}
+		err := p.change(ctx, a, index)
+		if a.kind == "add" && errors.Is(err, rpcerr.Precondition) {
+			i := slices.IndexFunc(cands, func(c candidate) bool { return c.ID == a.id })
+			cands[i].unreported = true // what else is to be done?
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", a.kind, a.id, err)
+		}
+		p.Logger.Info("changed the Raft group", "what", a.kind, "node", a.id, "address", a.addr)
+		return nil
+	}
+}
+
+// plan asks non-voters how far they are only when that could change anything.
+func (p *Primary) plan(ctx context.Context, servers []consensus.Server, cands []candidate, grace time.Duration) (voterAction, bool) {
+	self := p.Controller.cfg.Self
+	if _, ok := planVoters(self, servers, optimistic(cands), grace); !ok {
+		return voterAction{}, false
+	}
+	var asked sync.WaitGroup
+	for i := range cands {
+		c := &cands[i]
+		if c.inRaft && !c.voter && c.alive && c.stays() {
+			asked.Go(func() {
+				applied, err := p.Applied(ctx, c.Node)
+				c.caughtUp = err == nil && applied+nearlyApplied >= p.Controller.cons.State().Applied()
+			})
 		}
 	}
-	return p.writeVoters(ctx, term, v)
+	asked.Wait()
+	return planVoters(self, servers, cands, grace)
 }
 
 func (p *Primary) change(ctx context.Context, a voterAction, index uint64) error {
 	cons := p.Controller.cons
 	switch a.kind {
 	case "add":
-		err := cons.AddNonvoter(a.id, a.addr, index)
-		if errors.Is(err, rpcerr.Precondition) {
-			return nil // it has not reported its commands yet
-		}
-		return err
+		return cons.AddNonvoter(a.id, a.addr, index)
 	case "promote":
 		return cons.AddVoter(a.id, a.addr, index)
 	case "demote":
@@ -105,25 +144,20 @@ func (p *Primary) change(ctx context.Context, a voterAction, index uint64) error
 	return cons.HandOver(ctx)
 }
 
-func (p *Primary) candidates(ctx context.Context, v *consensus.View, servers []consensus.Server, began time.Time) []candidate {
-	cons, now := p.Controller.cons, p.Controller.cfg.Now()
+func (p *Primary) candidates(v *consensus.View, servers []consensus.Server, began time.Time) []candidate {
+	now := p.Controller.cfg.Now()
 	var out []candidate
 	for _, m := range Members(v) {
-		if !m.Roles.Has(node.Controller) {
-			continue
-		}
-		c := candidate{Node: m.Node}
+		c := candidate{Node: m.Node, former: !m.Roles.Has(node.Controller)}
 		if i := slices.IndexFunc(servers, func(s consensus.Server) bool { return s.ID == m.ID }); i >= 0 {
 			c.inRaft, c.voter = true, servers[i].Voter
+		} else if c.former {
+			continue
 		}
 		alive, since := p.Controller.cfg.Hints.Alive(m.ID)
 		c.alive = alive || m.ID == p.Controller.cfg.Self
 		if !c.alive { // a new Primary counts from its own beginning
 			c.deadFor = now.Sub(later(since, began))
-		}
-		if c.inRaft && !c.voter && c.alive {
-			applied, err := p.Applied(ctx, m.Node)
-			c.caughtUp = err == nil && applied+nearlyApplied >= cons.State().Applied()
 		}
 		out = append(out, c)
 	}
@@ -149,16 +183,17 @@ func (p *Primary) writeVoters(ctx context.Context, term uint64, v *consensus.Vie
 			want = append(want, s.ID)
 		}
 	}
-	next := slices.Clone(want)
+	var former []node.ID
 	for _, id := range rec.Voters {
-		if slices.Contains(next, id) {
-			continue
-		}
-		m, belongs := FindMember(v, string(id))
+		_, belongs := consensus.Get[Member](v, nodesTable, "id", string(id))
 		alive, _ := p.Controller.cfg.Hints.Alive(id)
-		if belongs && alive && !p.Servers.Voting(ctx, membersOf(v, want)) {
-			next = append(next, m.ID)
+		if !slices.Contains(want, id) && belongs && (alive || id == p.Controller.cfg.Self) {
+			former = append(former, id)
 		}
+	}
+	next := slices.Clone(want)
+	if len(former) > 0 && !p.Servers.Voting(ctx, membersOf(v, want)) {
+		next = append(next, former...)
 	}
 	slices.Sort(next)
 	if slices.Equal(next, rec.Voters) {
@@ -171,7 +206,7 @@ func (p *Primary) writeVoters(ctx context.Context, term uint64, v *consensus.Vie
 func membersOf(v *consensus.View, ids []node.ID) []node.Node {
 	var out []node.Node
 	for _, id := range ids {
-		if m, ok := FindMember(v, string(id)); ok {
+		if m, ok := consensus.Get[Member](v, nodesTable, "id", string(id)); ok {
 			out = append(out, m.Node)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +25,49 @@ type KnownSetting struct {
 	Key         string
 	Default     json.RawMessage
 	Description string
+	// Lowest and Highest bound a number; both are 0 for other types.
+	Lowest, Highest int
 }
+
+// Keys of the settings that this package reads.
+const (
+	voterGrace      = "cluster/voter_grace_seconds"
+	certificateDays = "cluster/certificate_days"
+)
 
 // KnownSettings lists the settings that this release reads.
 func KnownSettings() []KnownSetting {
 	return []KnownSetting{
-		{"cluster/voter_grace_seconds", json.RawMessage("30"), "seconds without a sign of life after which a dead voter is replaced"},
-		{"cluster/certificate_days", json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)"},
+		{voterGrace, json.RawMessage("30"), "seconds without a sign of life after which a dead voter is replaced (1 to 86400)", 1, 24 * 3600},
+		{certificateDays, json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)", 1, 365},
 	}
+}
+
+func knownSetting(key string) (KnownSetting, bool) {
+	known := KnownSettings()
+	i := slices.IndexFunc(known, func(k KnownSetting) bool { return k.Key == key })
+	if i < 0 {
+		return KnownSetting{}, false
+	}
+	return known[i], true
+}
+
+// check refuses a value that the code would not use. It is no part of the
+// command: releases differ in what they know.
+func (k KnownSetting) check(value json.RawMessage, force bool) error {
+	if !force {
+		if err := checkSameType(k.Key, k.Default, value); err != nil {
+			return err
+		}
+	}
+	if k.Highest == 0 || JSONType(value) != "number" {
+		return nil
+	}
+	var n int
+	if err := json.Unmarshal(value, &n); err != nil || n < k.Lowest || n > k.Highest {
+		return rpcerr.New(rpcerr.Invalid, "%s is a whole number from %d to %d, not %.40s", k.Key, k.Lowest, k.Highest, value)
+	}
+	return nil
 }
 
 type settingInput struct {
@@ -118,18 +154,15 @@ func applySettingDel(tx *consensus.Tx, key string) (struct{}, error) {
 	return struct{}{}, err
 }
 
-// intSetting returns a known setting as an integer: what is set if that is a
-// sane number, else the default.
-func intSetting(r consensus.Reader, key string, lowest, highest int) int {
+// intSetting returns a known setting that is a number: what is set if that can
+// be used, else the default.
+func intSetting(r consensus.Reader, key string) int {
+	k, _ := knownSetting(key)
 	var out int
-	for _, k := range KnownSettings() {
-		if k.Key == key {
-			_ = json.Unmarshal(k.Default, &out) // our own constant
-		}
-	}
+	_ = json.Unmarshal(k.Default, &out) // our own constant
 	if s, ok := consensus.Get[Setting](r, settingsTable, "id", key); ok {
 		var v int
-		if json.Unmarshal(s.Value, &v) == nil && v >= lowest && v <= highest {
+		if json.Unmarshal(s.Value, &v) == nil && v >= k.Lowest && v <= k.Highest {
 			out = v
 		}
 	}

@@ -9,16 +9,24 @@ import (
 	"github.com/stackato/stackato/agent/node"
 )
 
-// candidate is a controller as the voter plan sees it.
+// candidate is a controller, or a node of the Raft group that has lost the
+// role, as the voter plan sees it.
 type candidate struct {
 	node.Node
+	former        bool // has lost the role
 	inRaft, voter bool
 	alive         bool
 	// deadFor is how long it has been out of sight, 0 if alive.
 	deadFor time.Duration
 	// caughtUp is set on a non-voter that has applied nearly everything.
 	caughtUp bool
+	// unreported is set when the group does not know yet which commands the
+	// node's build has: it cannot be added, and must not hold up the rest.
+	unreported bool
 }
+
+// stays reports whether it is a controller that is not on its way out.
+func (c candidate) stays() bool { return !c.former && !c.Leaving }
 
 // voterAction is one change of the Raft configuration.
 type voterAction struct {
@@ -43,11 +51,14 @@ func targetVoters(n int) int {
 // called again after each change. The rules, most urgent first:
 //
 //  1. who is no controller (any more) loses its vote, then its place;
-//  2. a controller that is not in the group is added without a vote;
+//  2. a controller that is not in the group is added without a vote, as soon
+//     as it has reported what its build knows;
 //  3. a voter out of sight for longer than grace loses its vote if a live
 //     non-voter can take it, or if there are more voters than wanted;
-//  4. surplus voters lose their vote, the youngest first, never the leader;
-//  5. live controllers that have caught up get a vote until there are enough;
+//  4. surplus voters lose their vote, dead ones and then the youngest first,
+//     never the leader;
+//  5. live controllers that have caught up get a vote, the oldest first, until
+//     there are as many as can be had (see voterPlan.goal);
 //  6. a leader that is no controller (any more) hands over.
 //
 // A demotion is never planned that would leave less than a majority of live
@@ -75,7 +86,7 @@ type voterPlan struct {
 
 // staying are the controllers that are not on their way out.
 func (p *voterPlan) staying() []candidate {
-	return slices.DeleteFunc(slices.Clone(p.cands), func(c candidate) bool { return c.Leaving })
+	return slices.DeleteFunc(slices.Clone(p.cands), func(c candidate) bool { return !c.stays() })
 }
 
 func (p *voterPlan) find(id node.ID) (candidate, bool) {
@@ -114,7 +125,7 @@ func (p *voterPlan) keepsMajority(id node.ID) bool {
 func (p *voterPlan) strangers() (voterAction, bool) {
 	for _, s := range p.servers {
 		c, known := p.find(s.ID)
-		if known && !c.Leaving || s.ID == p.self {
+		if known && c.stays() || s.ID == p.self {
 			continue
 		}
 		if s.Voter && p.keepsMajority(s.ID) {
@@ -129,7 +140,7 @@ func (p *voterPlan) strangers() (voterAction, bool) {
 
 func (p *voterPlan) newcomers() (voterAction, bool) {
 	for _, c := range p.staying() {
-		if !c.inRaft {
+		if !c.inRaft && !c.unreported {
 			return voterAction{"add", c.ID, c.RPCAddr()}, true
 		}
 	}
@@ -168,14 +179,22 @@ func (p *voterPlan) stayingVoters() int {
 	return n
 }
 
-// surplus takes votes away when there are more voters than wanted, or an even
-// number of them that nobody is there to make odd.
+// goal is how many staying voters there should be now: the most that are odd,
+// wanted, and within reach of the live controllers. An even group is easier to
+// stop than the odd one below it.
+func (p *voterPlan) goal() int {
+	n := min(targetVoters(len(p.staying())), p.stayingVoters()+p.spares())
+	if n%2 == 0 {
+		n--
+	}
+	return max(n, 0)
+}
+
 func (p *voterPlan) surplus() (voterAction, bool) {
-	have := p.stayingVoters()
-	if have <= targetVoters(len(p.staying())) && (have%2 == 1 || have == 0 || p.spares() > 0) {
+	if p.stayingVoters() <= p.goal() {
 		return voterAction{}, false
 	}
-	order := slices.Clone(p.staying())
+	order := p.staying()
 	slices.Reverse(order) // the youngest first, but a dead one before all
 	slices.SortStableFunc(order, func(a, b candidate) int { return cmp.Compare(b2i(a.alive), b2i(b.alive)) })
 	for _, c := range order {
@@ -186,11 +205,8 @@ func (p *voterPlan) surplus() (voterAction, bool) {
 	return voterAction{}, false
 }
 
-// promote gives votes, but not when only an even number could be reached: an
-// even group is easier to stop than the odd one below it.
 func (p *voterPlan) promote() (voterAction, bool) {
-	have, want := p.stayingVoters(), targetVoters(len(p.staying()))
-	if reach := have + p.spares(); have >= want || reach < want && reach%2 == 0 && have%2 == 1 {
+	if p.stayingVoters() >= p.goal() {
 		return voterAction{}, false
 	}
 	c, ok := p.spare()
@@ -201,7 +217,7 @@ func (p *voterPlan) promote() (voterAction, bool) {
 }
 
 func (p *voterPlan) handOver() (voterAction, bool) {
-	if c, ok := p.find(p.self); ok && !c.Leaving {
+	if c, ok := p.find(p.self); ok && c.stays() {
 		return voterAction{}, false
 	}
 	for _, c := range p.staying() {
@@ -227,4 +243,14 @@ func b2i(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// optimistic returns the candidates as if every live non-voter had caught up.
+// A plan that finds nothing to do with them finds nothing without.
+func optimistic(cands []candidate) []candidate {
+	out := slices.Clone(cands)
+	for i := range out {
+		out[i].caughtUp = out[i].alive
+	}
+	return out
 }
