@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -29,8 +30,14 @@ func (e *CommandError) Error() string {
 	return fmt.Sprintf("%s: exit code %d: %s", e.Command, e.Code, text)
 }
 
+// input is what a command on the host gets beside its arguments.
+type input struct {
+	stdin string
+	env   map[string]string // over this process's environment
+}
+
 // run executes a command on the host and returns its standard output.
-func run(ctx context.Context, stdin string, name string, args ...string) (string, error) {
+func run(ctx context.Context, in input, name string, args ...string) (string, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
@@ -39,7 +46,11 @@ func run(ctx context.Context, stdin string, name string, args ...string) (string
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in.stdin), &stdout, &stderr
+	cmd.Env = os.Environ()
+	for k, v := range in.env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
 	err := cmd.Run()
 	if err == nil {
 		return stdout.String(), nil
@@ -59,7 +70,7 @@ func run(ctx context.Context, stdin string, name string, args ...string) (string
 // docker calls the Docker client. Docker's Go client stays with agent/fence;
 // here the command is enough.
 func docker(ctx context.Context, args ...string) (string, error) {
-	out, err := run(ctx, "", "docker", args...)
+	out, err := run(ctx, input{}, "docker", args...)
 	return strings.TrimSpace(out), err
 }
 

@@ -126,22 +126,22 @@ func (c *Cluster) WaitMembers(ctx context.Context, count int) error {
 			if n.hostPID() == 0 {
 				continue
 			}
-			info, err := n.Client().Info(ctx)
-			if err != nil {
-				return fmt.Errorf("%s: %w", n.Name, err)
-			}
-			if primary == "" {
-				primary = info.Primary
-			}
-			if info.Primary == "" || info.Primary != primary {
-				return fmt.Errorf("%s names the Primary %q, another node %q", n.Name, info.Primary, primary)
-			}
 			members, err := n.Client().Nodes(ctx)
 			if err != nil {
 				return fmt.Errorf("%s: %w", n.Name, err)
 			}
 			if len(members) != count {
 				return fmt.Errorf("%s counts %d members, not %d", n.Name, len(members), count)
+			}
+			i := slices.IndexFunc(members, func(m local.NodeView) bool { return m.Primary })
+			if i < 0 {
+				return fmt.Errorf("%s knows no Primary", n.Name)
+			}
+			if primary == "" {
+				primary = members[i].Name
+			}
+			if primary != members[i].Name {
+				return fmt.Errorf("%s takes %s for the Primary, another node %s", n.Name, members[i].Name, primary)
 			}
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -74,7 +75,30 @@ func TestForm1To3(t *testing.T) {
 			}
 			return describesThree(c, s)
 		}))
+		must(t, c.WaitFor(ctx, "three members in Consul, as "+n.Name+" sees it", func() error { return consulCounts(ctx, n, 3) }))
 	}
+}
+
+// consulCounts holds what consul members says on a node.
+func consulCounts(ctx context.Context, n *Node, want int) error {
+	b, err := os.ReadFile(n.HostPath(DataDir + "/consul/config.json"))
+	if err != nil {
+		return err
+	}
+	var config struct {
+		ACL struct{ Tokens struct{ Agent string } }
+	}
+	if err := json.Unmarshal(b, &config); err != nil {
+		return err
+	}
+	out, err := n.ExecEnv(ctx, map[string]string{"CONSUL_HTTP_TOKEN": config.ACL.Tokens.Agent}, "consul", "members")
+	if err != nil {
+		return err
+	}
+	if got := strings.Count(out, " alive "); got != want {
+		return fmt.Errorf("%d alive:\n%s", got, out)
+	}
+	return nil
 }
 
 // describesThree holds a status against a formed cluster of three.

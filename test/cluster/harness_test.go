@@ -356,7 +356,7 @@ func TestShellQuoting(t *testing.T) {
 	n := &Node{volume: t.TempDir()}
 	must(t, os.Mkdir(filepath.Join(n.volume, "ctl"), 0o700))
 	must(t, n.SetAgentEnv(map[string]string{"A": "it's $HOME", "B": "2"}))
-	out, err := run(t.Context(), "", "sh", "-c", `. "$0"; printf '%s|%s' "$A" "$B"`, filepath.Join(n.volume, "ctl/agent.env"))
+	out, err := run(t.Context(), input{}, "sh", "-c", `. "$0"; printf '%s|%s' "$A" "$B"`, filepath.Join(n.volume, "ctl/agent.env"))
 	must(t, err)
 	if out != "it's $HOME|2" {
 		t.Errorf("the agent would see %q", out)

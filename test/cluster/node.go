@@ -260,10 +260,20 @@ func (n *Node) Destroy(ctx context.Context) error {
 // A command that fails is a [*CommandError]. A paused node refuses. When ctx
 // ends first the command may run on inside the node.
 func (n *Node) Exec(ctx context.Context, command ...string) (string, error) {
+	return n.ExecEnv(ctx, nil, command...)
+}
+
+// ExecEnv is Exec with more variables in the command's environment, which is
+// the way for secrets: their values appear in no command line.
+func (n *Node) ExecEnv(ctx context.Context, env map[string]string, command ...string) (string, error) {
 	if len(command) == 0 {
-		return "", errors.New("Exec: no command given")
+		return "", errors.New("no command given")
 	}
-	out, err := run(ctx, "", "docker", slices.Concat([]string{"exec", n.Container}, command)...)
+	args := []string{"exec"}
+	for name := range env {
+		args = append(args, "--env", name)
+	}
+	out, err := run(ctx, input{env: env}, "docker", slices.Concat(args, []string{n.Container}, command)...)
 	var failed *CommandError
 	if errors.As(err, &failed) {
 		failed.Command = n.Name + ": " + strings.Join(command, " ")

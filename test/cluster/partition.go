@@ -92,7 +92,7 @@ func (c *Cluster) applyCuts(ctx context.Context, n *Node, fresh bool) error {
 	}
 	c.mu.Unlock()
 	b.WriteString("COMMIT\n")
-	_, err := run(ctx, b.String(), "nsenter", "--target", fmt.Sprint(pid), "--net",
+	_, err := run(ctx, input{stdin: b.String()}, "nsenter", "--target", fmt.Sprint(pid), "--net",
 		"iptables-restore", "--noflush", "--wait", "5")
 	if err != nil {
 		return fmt.Errorf("%s: cutting the network: %w", n.Name, err)

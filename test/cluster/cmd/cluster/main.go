@@ -106,10 +106,12 @@ func form(ctx context.Context, name string, nodes int) (*cluster.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	err = c.Form(ctx)
+	forming, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	err = c.Form(forming)
 	if err == nil {
 		fmt.Println("waiting until every role runs")
-		err = c.WaitHealthy(ctx)
+		err = c.WaitHealthy(forming)
 	}
 	if err == nil {
 		return c, nil
@@ -117,8 +119,8 @@ func form(ctx context.Context, name string, nodes int) (*cluster.Cluster, error)
 	for _, n := range c.Nodes() {
 		fmt.Fprintf(os.Stderr, "end of the agent's log on %s:\n%s\n", n.Name, n.AgentLog(15))
 	}
-	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
+	clean, cancelClean := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancelClean()
 	return nil, fmt.Errorf("the cluster did not form and was removed again: %w", errors.Join(err, c.Remove(clean)))
 }
 
