@@ -33,7 +33,7 @@ func describe(ctx context.Context, c *cluster.Cluster) error {
 Use it:
   docker exec %[1]s kato status -a        the cluster's roles, node by node
   docker exec -it %[1]s bash              a shell on %[2]s; kato, nomad and consul are on PATH
-  docker kill %[1]s; docker start %[1]s   a power loss and its end
+  docker kill %[1]s && docker start %[1]s   a power loss and its end
   make cluster-stop                                    remove it with all data
 `, first, nodes[0].Name)
 	return nil
