@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
+	"slices"
 
 	"github.com/stackato/stackato/agent/cluster/pki"
 	"github.com/stackato/stackato/agent/fence"
@@ -23,7 +23,7 @@ func (b *backend) Inspect(ctx context.Context, names []string, p local.Progress)
 	env := inspect.Env{
 		Now: cfg.Now, Version: buildinfo.Version, DataDir: cfg.DataDir, Files: inspect.SecretFiles(cfg.DataDir),
 		Docker: b.a.dockerInfo, Programs: b.a.programs, Logger: b.a.log,
-		Ports: inspect.NodePorts(node.Node{RPCPort: cfg.Ports.RPC, GossipPort: cfg.Ports.Gossip}, true, inspect.Processes{Agent: os.Getpid()}),
+		Ports: inspect.NodePorts(node.Node{RPCPort: cfg.Ports.RPC, GossipPort: cfg.Ports.Gossip}, true, inspect.Processes{Agent: os.Getpid(), HealthPort: cfg.Ports.HTTP}),
 	}
 	if r := b.a.current(); r != nil {
 		r.describe(&env)
@@ -39,7 +39,7 @@ func (r *runtime) describe(env *inspect.Env) {
 	env.Certificate = r.creds.leaf()
 	env.Authorities, _ = pki.ParseBundle(a.Authorities) // what cannot be parsed was never taken over
 	env.Clocks, env.Quorum, env.Gossip = r.clocks, r.quorum, r.gossipSeen
-	pids := inspect.Processes{Agent: os.Getpid()}
+	pids := inspect.Processes{Agent: os.Getpid(), HealthPort: r.cfg.Ports.HTTP}
 	for _, p := range r.processes() {
 		switch p.Name {
 		case "consul":
@@ -48,9 +48,10 @@ func (r *runtime) describe(env *inspect.Env) {
 			pids.Nomad = p.PID
 		}
 	}
-	if r.cfg.Children {
-		env.Consul = r.consulSeen
-		env.Ports = inspect.NodePorts(a.Self, a.IsVoter(), pids)
+	env.Ports = inspect.NodePorts(a.Self, a.IsVoter(), pids)
+	env.Consul = r.consulSeen
+	if !r.cfg.Children { // for tests of the agent alone
+		env.Ports = slices.DeleteFunc(env.Ports, func(p inspect.Port) bool { return p.Owner != "agent" })
 	}
 	if r.role != nil {
 		env.DiskErr = r.role.cons.DiskErr
@@ -61,15 +62,13 @@ func (r *runtime) describe(env *inspect.Env) {
 // taken for the way there.
 func (r *runtime) clocks(ctx context.Context) ([]inspect.Offset, error) {
 	var out []inspect.Offset
-	for _, n := range r.dir.get().Nodes {
-		if n.ID == r.id.ID {
+	for _, s := range r.askAll(ctx) {
+		if s.node.ID == r.id.ID {
 			continue
 		}
-		began := time.Now()
-		s := r.askOne(ctx, n)
-		o := inspect.Offset{Node: n.Name, Err: s.err}
+		o := inspect.Offset{Node: s.node.Name, Err: s.err}
 		if s.err == nil {
-			o.Offset = s.Now.Sub(r.cfg.Now()) + time.Since(began)/2
+			o.Offset = s.Now.Sub(s.asked.Add(s.took / 2))
 		}
 		out = append(out, o)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/local"
@@ -41,8 +42,10 @@ func (b *backend) Processes(ctx context.Context, all bool) ([]local.Process, err
 // answer is one node's status, or why there is none.
 type answer struct {
 	statusResponse
-	node node.Node
-	err  error
+	node  node.Node
+	err   error
+	asked time.Time     // by this node's clock
+	took  time.Duration // until the answer
 }
 
 // askAll asks every node at once for its status, with one deadline each.
@@ -63,11 +66,12 @@ func (r *runtime) askOne(ctx context.Context, n node.Node) answer {
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	asked, began := r.cfg.Now(), time.Now()
 	s, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodStatus, &statusRequest{})
 	if err != nil {
-		return answer{node: n, err: err}
+		return answer{node: n, err: err, asked: asked, took: time.Since(began)}
 	}
-	return answer{statusResponse: *s, node: n}
+	return answer{statusResponse: *s, node: n, asked: asked, took: time.Since(began)}
 }
 
 // ProcessRestart implements local.ProcessBackend.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/local"
@@ -31,13 +30,12 @@ func (b *backend) Status(ctx context.Context, all bool) (local.Status, error) {
 		out.Voters = append(out.Voters, nameOf(cluster.Assignment{Nodes: t.Nodes}, id))
 	}
 	slices.Sort(out.Voters)
-	began := time.Now()
 	if all {
 		for _, s := range r.askAll(ctx) {
-			out.Nodes = append(out.Nodes, r.nodeStatus(t, s, began))
+			out.Nodes = append(out.Nodes, r.nodeStatus(t, s))
 		}
 	} else {
-		out.Nodes = append(out.Nodes, r.nodeStatus(t, r.askOne(ctx, a.Self), began))
+		out.Nodes = append(out.Nodes, r.nodeStatus(t, r.askOne(ctx, a.Self)))
 	}
 	slices.SortFunc(out.Nodes, func(x, y local.NodeStatus) int { return cmp.Compare(x.Name, y.Name) })
 	r.judge(t, &out)
@@ -57,10 +55,10 @@ func (r *runtime) anyTopology(ctx context.Context) (*cluster.Topology, error) {
 	return askOthers(ctx, r, cluster.MethodTopology, &cluster.TopologyRequest{})
 }
 
-func (r *runtime) nodeStatus(t *cluster.Topology, s answer, began time.Time) local.NodeStatus {
+func (r *runtime) nodeStatus(t *cluster.Topology, s answer) local.NodeStatus {
 	out := local.NodeStatus{
 		Name: s.node.Name, ID: s.node.ID, Address: s.node.Address, Zone: s.node.Zone, Gossip: r.gossipState(s.node.ID),
-		Voter: topologyState(t, s.node.ID), Roles: []local.RoleStatus{}, Took: time.Since(began),
+		Voter: topologyState(t, s.node.ID), Roles: []local.RoleStatus{}, Took: s.took,
 	}
 	if s.err != nil {
 		out.Error, out.Version, out.Generation = s.err.Error(), s.node.Version, 0

@@ -198,4 +198,5 @@ func (c Config) certFile() string       { return c.path("pki", "node.crt") }
 func (c Config) caFile() string         { return c.path("pki", "ca.crt") }
 func (c Config) ringFile() string       { return c.path("pki", "sealing.keyring") }
 func (c Config) adminFile() string      { return c.path("admin.txt") }
+func (c Config) toolsFile() string      { return c.path("tools.env") }
 func (c Config) raftDir() string        { return c.path("raft") }

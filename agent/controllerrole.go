@@ -14,6 +14,7 @@ import (
 	"github.com/stackato/stackato/agent/consensus"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
+	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/internal/atomicfile"
 	"github.com/stackato/stackato/internal/buildinfo"
 	"github.com/stackato/stackato/wire/rpcerr"
@@ -50,7 +51,7 @@ func openController(ctx context.Context, r *runtime) (*controllerRole, error) {
 	}
 	c.ctl = cluster.NewController(cluster.Config{
 		Self: r.id.ID, Consensus: c.cons, Ring: ring, RingFile: r.cfg.ringFile(), Now: r.cfg.Now, Hints: r,
-		Version: buildinfo.Version, Logger: r.log,
+		Version: buildinfo.Version, Logger: r.log, Admitted: c.admitted,
 	})
 	c.boss = newPrimaryWork(r, c)
 	if err := c.bootstrap(); err != nil {
@@ -92,12 +93,54 @@ func (c *controllerRole) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := retry(ctx, c.writeToolsFile); err != nil && ctx.Err() == nil {
+		c.r.log.Warn("write the file for the consul and nomad tools", "err", err)
+	}
 	<-ctx.Done()
 	return nil
 }
 
+// writeToolsFile lets operators use the ordinary consul and nomad commands on
+// a controller, as root: "set -a; . tools.env".
+func (c *controllerRole) writeToolsFile() error {
+	consulToken, nomadToken, err := c.ctl.ManagementTokens()
+	if errors.Is(err, rpcerr.NotFound) { // the tables are not here yet
+		return rpcerr.New(rpcerr.Unavailable, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("# For the consul and nomad commands on this controller: set -a; . %s\n"+
+		"CONSUL_HTTP_ADDR=%s\nCONSUL_HTTP_TOKEN=%s\nNOMAD_ADDR=http://%s\nNOMAD_TOKEN=%s\n",
+		c.r.cfg.toolsFile(), consulHTTP, consulToken, nomadHTTP, nomadToken)
+	return atomicfile.Write(c.r.cfg.toolsFile(), []byte(text), 0o600)
+}
+
 // lead does the Primary's work in the given term.
 func (c *controllerRole) lead(ctx context.Context, term uint64) { c.boss.run(ctx, term) }
+
+// admitTimeout bounds what is done for a joining node before it is answered.
+const admitTimeout = 3 * time.Second
+
+// admitted makes the Consul token of a node that joins before its Consul
+// starts: Consul remembers for 30 s that a token does not exist. What fails
+// here is made up for by the Primary.
+func (c *controllerRole) admitted(ctx context.Context, n node.Node) {
+	if !c.r.cfg.Children {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	management, _, err := c.ctl.ManagementTokens()
+	if err == nil {
+		client := consul.NewClient(consulHTTP, management)
+		defer client.Close()
+		err = c.boss.ensureConsulToken(ctx, client, n)
+	}
+	if err != nil {
+		c.r.log.Warn("make the joining node's Consul token; the Primary will", "joining", n.Name, "err", err)
+	}
+}
 
 // inGroup reports whether Raft on this node knows of a group.
 func (c *controllerRole) inGroup() bool {
@@ -160,7 +203,7 @@ func (r *runtime) dropController() error {
 	if err := os.RemoveAll(r.cfg.raftDir()); err != nil {
 		return err
 	}
-	return atomicfile.Remove(r.cfg.ringFile())
+	return errors.Join(atomicfile.Remove(r.cfg.ringFile()), atomicfile.Remove(r.cfg.toolsFile()))
 }
 
 // retry repeats fn, with growing pauses and jitter, until it succeeds, fails

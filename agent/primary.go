@@ -122,8 +122,8 @@ func (w *primaryWork) consul(ctx context.Context, token string) error {
 		return fmt.Errorf("consul: %w", err)
 	}
 	for _, p := range peers {
-		if !w.isServer(a, p.ID) && w.gone(a, p.ID) {
-			w.r.log.Info("take a server that is gone out of Consul", "node", p.Node)
+		if !w.isServer(a, p.ID) {
+			w.r.log.Info("take a server that is none any more out of Consul", "node", p.Node)
 			if err := c.RemovePeer(ctx, p.ID); err != nil {
 				return fmt.Errorf("consul: %w", err)
 			}
@@ -155,18 +155,10 @@ func (w *primaryWork) ensureConsulToken(ctx context.Context, c *consul.Client, n
 	return nil
 }
 
-// isServer reports whether a node should run a server.
+// isServer reports whether a node should run a server. Those that did are
+// kept in the voters until the others vote, see cluster.Primary.
 func (w *primaryWork) isServer(a cluster.Assignment, id string) bool {
 	return containsID(a.Voters, node.ID(id))
-}
-
-// gone reports whether a server's node does not belong any more, or is down.
-func (w *primaryWork) gone(a cluster.Assignment, id string) bool {
-	if _, belongs := a.Find(node.ID(id)); !belongs {
-		return true
-	}
-	alive, _ := w.r.Alive(node.ID(id))
-	return !alive
 }
 
 // nomad bootstraps access control, writes roles and zones as node metadata,
@@ -229,8 +221,8 @@ func (w *primaryWork) nomadServers(ctx context.Context, c *nomad.Client, a clust
 		return fmt.Errorf("nomad: %w", err)
 	}
 	for _, p := range peers {
-		if !w.isServer(a, p.ID) && w.gone(a, p.ID) {
-			w.r.log.Info("take a server that is gone out of Nomad", "node", p.Node)
+		if !w.isServer(a, p.ID) {
+			w.r.log.Info("take a server that is none any more out of Nomad", "node", p.Node)
 			if err := c.RemovePeer(ctx, p.ID); err != nil {
 				return fmt.Errorf("nomad: %w", err)
 			}

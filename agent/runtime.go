@@ -151,10 +151,11 @@ func (r *runtime) controller() *cluster.Controller {
 	return r.role.ctl
 }
 
-// primary is the Primary as this node knows it, "" if it does not.
+// primary is the Primary as this node knows it, "" if it does not. Nodes
+// without Raft know it from their assignment.
 func (r *runtime) primary() node.ID {
-	if r.role == nil {
-		return ""
+	if r.role == nil || !r.role.inGroup() {
+		return r.dir.get().Primary
 	}
 	id, _, _ := r.role.cons.Leader()
 	return id

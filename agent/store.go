@@ -147,7 +147,7 @@ func (s store) founding() (*cluster.Founding, error) {
 func (s store) wipe() error {
 	for _, path := range []string{
 		s.cfg.raftDir(), s.cfg.path("pki"), s.cfg.path("consul"), s.cfg.path("nomad"),
-		s.cfg.assignmentFile(), s.cfg.foundingFile(), s.cfg.adminFile(), s.cfg.identityFile(),
+		s.cfg.assignmentFile(), s.cfg.foundingFile(), s.cfg.adminFile(), s.cfg.toolsFile(), s.cfg.identityFile(),
 	} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("delete %s: %w", path, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -30,6 +31,8 @@ type Assignment struct {
 
 	Self  node.Node   `json:"self"`
 	Nodes []node.Node `json:"nodes"` // all, by name
+	// Primary is the node that became Primary last.
+	Primary node.ID `json:"primary"`
 	// Voters run the Consul and Nomad servers.
 	Voters []node.ID `json:"voters"`
 
@@ -97,30 +100,48 @@ func (a Assignment) Controllers() []node.Node {
 	return append(voters, others...)
 }
 
+// Format hides the secrets, whatever the verb.
+func (a Assignment) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "assignment of %s at index %d", a.Self.Name, a.Index)
+}
+
+// LogValue hides the secrets from every log handler.
+func (a Assignment) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(a)) }
+
 // WatchAssignment returns the node's assignment as soon as its digest is not
 // have, or after wait the one it has. It reads this controller's tables,
 // which may be behind: callers compare the index.
 func (c *Controller) WatchAssignment(ctx context.Context, id node.ID, have string, wait time.Duration) (Assignment, error) {
-	wctx, cancel := context.WithTimeout(ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		var a Assignment
-		var err error
-		waitErr := c.cons.State().Watch(watchUnless(wctx, func() bool { return err != nil || a.Digest() != have }),
-			func(v *consensus.View) { a, err = c.assignment(v, id) })
+		a, err := c.nextAssignment(waiting, id, have)
 		switch {
 		case errors.Is(err, rpcerr.NotFound):
 			return c.freshAssignment(ctx, id)
 		case err != nil:
 			return Assignment{}, err
-		case a.Digest() != have:
-			return a, nil
 		case ctx.Err() != nil:
 			return Assignment{}, ctx.Err()
-		case waitErr != nil: // the wait is over
+		case waiting.Err() != nil || a.Digest() != have:
 			return a, nil
 		}
 	}
+}
+
+// nextAssignment builds the assignment; if that is the one that the node has,
+// it then waits until something in it has changed, or ctx ends.
+func (c *Controller) nextAssignment(ctx context.Context, id node.ID, have string) (a Assignment, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	// The wait's own error only says that it ended.
+	_ = c.cons.State().Watch(ctx, func(v *consensus.View) {
+		a, err = c.assignment(v, id)
+		if err != nil || a.Digest() != have {
+			stop()
+		}
+	})
+	return a, err
 }
 
 // freshAssignment is for a node that this controller does not know: it may
@@ -131,33 +152,6 @@ func (c *Controller) freshAssignment(ctx context.Context, id node.ID) (Assignmen
 		return Assignment{}, err
 	}
 	return c.assignment(v, id)
-}
-
-// watchUnless returns a context that is done at once when ready holds: the
-// watch then does not block.
-func watchUnless(ctx context.Context, ready func() bool) context.Context {
-	return readyContext{ctx, ready}
-}
-
-type readyContext struct {
-	context.Context
-	ready func() bool
-}
-
-var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-func (r readyContext) Done() <-chan struct{} {
-	if r.ready() {
-		return closedChannel
-	}
-	return r.Context.Done()
-}
-
-func (r readyContext) Err() error {
-	if r.ready() {
-		return context.Canceled
-	}
-	return r.Context.Err()
 }
 
 // assignment builds a node's assignment from one view.
@@ -175,6 +169,7 @@ func (c *Controller) assignment(v *consensus.View, id node.ID) (Assignment, erro
 		Self: m.Node, Voters: rec.Voters,
 		CertDays: intSetting(v, certificateDays),
 	}
+	a.Primary, _ = consensus.Leader(v)
 	for _, o := range Members(v) {
 		a.Nodes = append(a.Nodes, o.Node)
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,28 +30,52 @@ func (c *Controller) issuer(r consensus.Reader) (*pki.CA, error) {
 }
 
 // issue signs a certificate for a node as its record says now and writes that
-// down. It refuses when the node has been removed meanwhile.
-func (c *Controller) issue(ctx context.Context, v *consensus.View, m Member, csr []byte) ([]byte, error) {
+// down. It refuses when the node has been removed meanwhile, and begins anew
+// when the authority has been replaced: what a dropped one signed would cut
+// the node off.
+func (c *Controller) issue(ctx context.Context, id node.ID, csr []byte) ([]byte, error) {
+	for attempt := 0; ; attempt++ {
+		v := c.cons.State().Read()
+		m, ok := consensus.Get[Member](v, nodesTable, "id", string(id))
+		if !ok {
+			return nil, errNoMember(id)
+		}
+		text, row, err := c.sign(v, m, csr)
+		if err != nil {
+			return nil, err
+		}
+		_, err = cmdIssued.Propose(ctx, c.cons, row)
+		if err == nil {
+			return text, nil
+		}
+		if attempt == 2 || !errors.Is(err, rpcerr.Conflict) {
+			return nil, err
+		}
+	}
+}
+
+func errNoMember(id node.ID) error {
+	return rpcerr.New(rpcerr.Denied, "node %s does not belong to the cluster (any more)", id)
+}
+
+func (c *Controller) sign(v *consensus.View, m Member, csr []byte) ([]byte, Certificate, error) {
 	ca, err := c.issuer(v)
 	if err != nil {
-		return nil, err
+		return nil, Certificate{}, err
 	}
 	rec, _ := TheRecord(v)
-	now := c.cfg.Now()
 	server := slices.Contains(rec.Voters, m.ID)
-	days := intSetting(v, certificateDays)
-	text, err := pki.Issue(ca, csr, certificateRequest(m.Node, server, now, days))
+	text, err := pki.Issue(ca, csr, certificateRequest(m.Node, server, c.cfg.Now(), intSetting(v, certificateDays)))
 	if err != nil {
-		return nil, rpcerr.New(rpcerr.Invalid, "certificate request: %v", err)
+		return nil, Certificate{}, rpcerr.New(rpcerr.Invalid, "certificate request: %v", err)
 	}
 	cert, err := pki.ParseCert(text)
 	if err != nil {
-		return nil, err
+		return nil, Certificate{}, err
 	}
-	_, err = cmdIssued.Propose(ctx, c.cons, Certificate{
+	return text, Certificate{
 		NodeID: m.ID, Serial: cert.SerialNumber.Text(16), Issuer: ca.Digest(), NotAfter: cert.NotAfter, Server: server,
-	})
-	return text, err
+	}, nil
 }
 
 // certificateRequest says what a node's certificate shall hold.
@@ -65,15 +90,10 @@ func certificateRequest(n node.Node, server bool, now time.Time, days int) pki.R
 // Renew issues a new certificate to a member. An expired one is enough to
 // ask: a cluster that was switched off for months comes back.
 func (c *Controller) Renew(ctx context.Context, id node.ID, csr []byte) ([]byte, error) {
-	v, err := c.read(ctx)
-	if err != nil {
+	if err := c.cons.ReadIndex(ctx); err != nil {
 		return nil, err
 	}
-	m, ok := consensus.Get[Member](v, nodesTable, "id", string(id))
-	if !ok {
-		return nil, rpcerr.New(rpcerr.Denied, "node %s does not belong to the cluster (any more)", id)
-	}
-	return c.issue(ctx, v, m, csr)
+	return c.issue(ctx, id, csr)
 }
 
 // RenewOffline issues the controller's own certificate without the cluster:

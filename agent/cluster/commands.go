@@ -54,7 +54,6 @@ type nodeUpdate struct {
 	DelPlacement   []string      `json:"del_placement,omitempty"`
 	Stopped        *node.RoleSet `json:"stopped,omitempty"`
 	Version        *string       `json:"version,omitempty"`
-	Address        *string       `json:"address,omitempty"`
 	LeavingAllowed bool          `json:"force,omitempty"` // with Leaving: also as last controller
 	Leaving        *bool         `json:"leaving,omitempty"`
 }
@@ -64,8 +63,13 @@ type removeInput struct {
 	Force bool    `json:"force"`
 }
 
+type tokenRevoke struct {
+	ID  string    `json:"id"`
+	Now time.Time `json:"now"`
+}
+
 type tokenSweep struct {
-	Before time.Time `json:"before"` // expired, used-up and revoked ones older than this go
+	Before time.Time `json:"before"` // those that expired, were used up or revoked before this go
 }
 
 type votersInput struct {
@@ -79,7 +83,7 @@ var (
 	cmdNodeUpdate  = &consensus.Command[nodeUpdate, Member]{Type: "cluster.node_update", Version: 1}
 	cmdNodeRemove  = &consensus.Command[removeInput, Member]{Type: "cluster.node_remove", Version: 1}
 	cmdTokenPut    = &consensus.Command[Token, struct{}]{Type: "cluster.token_put", Version: 1}
-	cmdTokenRevoke = &consensus.Command[string, struct{}]{Type: "cluster.token_revoke", Version: 1}
+	cmdTokenRevoke = &consensus.Command[tokenRevoke, struct{}]{Type: "cluster.token_revoke", Version: 1}
 	cmdTokenSweep  = &consensus.Command[tokenSweep, int]{Type: "cluster.token_sweep", Version: 1}
 	cmdVoters      = &consensus.Command[votersInput, struct{}]{Type: "cluster.voters", Version: 1}
 )
@@ -103,8 +107,11 @@ func register[T, R any](r *consensus.Registry, c *consensus.Command[T, R], apply
 
 func applyFound(tx *consensus.Tx, in Founding) (struct{}, error) {
 	var none struct{}
-	if _, exists := TheRecord(tx); exists {
-		return none, rpcerr.New(rpcerr.Conflict, "the cluster is founded already")
+	if rec, exists := TheRecord(tx); exists {
+		if rec.ClusterID == in.Record.ClusterID {
+			return none, nil // the same request again: its answer was lost
+		}
+		return none, rpcerr.New(rpcerr.Conflict, "the cluster is founded already, as %s", rec.ClusterID)
 	}
 	if err := consensus.Put(tx, clusterTable, in.Record); err != nil {
 		return none, err
@@ -127,24 +134,29 @@ func applyFound(tx *consensus.Tx, in Founding) (struct{}, error) {
 // its last use come here one after the other.
 func applyJoin(tx *consensus.Tx, in joinInput) (Member, error) {
 	m := in.Member
+	t, err := knownToken(tx, in.TokenID, in.SecretHash)
+	if err != nil {
+		return Member{}, err
+	}
 	if old, ok := consensus.Get[Member](tx, nodesTable, "id", string(m.ID)); ok {
-		if old.KeyDigest == m.KeyDigest && old.JoinToken == in.TokenID {
+		if old.KeyDigest == m.KeyDigest && old.JoinToken == in.TokenID && !t.Revoked {
 			return old, nil // the same request again: its answer was lost
 		}
 		return Member{}, rpcerr.New(rpcerr.Conflict, "node id %s is in use", m.ID)
 	}
-	t, err := spendableToken(tx, in)
-	if err != nil {
+	if err := t.spendable(in.Now); err != nil {
 		return Member{}, err
 	}
-	if denied := m.Roles.Without(t.Roles.Normalize()); denied != 0 {
+	if denied := m.Roles.Without(t.Roles); denied != 0 {
 		return Member{}, rpcerr.New(rpcerr.Denied, "the join token does not allow the role %s", denied).
 			WithHint("it allows %s; make another with: stackato-agent token create --roles %s", t.Roles, m.Roles.Without(node.NewRoleSet(node.Base)))
 	}
 	if err := checkFree(tx, m); err != nil {
 		return Member{}, err
 	}
-	t.Uses--
+	if t.Uses--; t.Uses == 0 {
+		t.EndedAt = in.Now
+	}
 	if err := consensus.Put(tx, tokensTable, t); err != nil {
 		return Member{}, err
 	}
@@ -155,23 +167,29 @@ func applyJoin(tx *consensus.Tx, in joinInput) (Member, error) {
 	return m, putSecrets(tx, in.Secrets)
 }
 
-// spendableToken finds the token and says what is wrong with it, if anything.
-// A wrong secret is told apart from an unknown id only in the log of the node
-// that asks: both are "not known".
-func spendableToken(tx *consensus.Tx, in joinInput) (Token, error) {
-	const again = "on a controller make a new one with: stackato-agent token create"
-	t, ok := consensus.Get[Token](tx, tokensTable, "id", in.TokenID)
-	switch {
-	case !ok || subtle.ConstantTimeCompare([]byte(t.SecretHash), []byte(in.SecretHash)) != 1:
-		return t, rpcerr.New(rpcerr.Denied, "this join token is not known").WithHint(again)
-	case t.Revoked:
-		return t, rpcerr.New(rpcerr.Denied, "this join token has been revoked").WithHint(again)
-	case !in.Now.Before(t.ExpiresAt):
-		return t, rpcerr.New(rpcerr.Denied, "this join token has expired (%s)", t.ExpiresAt.UTC().Format(time.RFC3339)).WithHint(again)
-	case t.Uses <= 0:
-		return t, rpcerr.New(rpcerr.Denied, "this join token is used up").WithHint(again)
+const newTokenHint = "on a controller make a new one with: stackato-agent token create"
+
+// knownToken finds the token. A wrong secret and an unknown id look the same
+// to whoever asks.
+func knownToken(r consensus.Reader, id, secretHash string) (Token, error) {
+	t, ok := consensus.Get[Token](r, tokensTable, "id", id)
+	if !ok || subtle.ConstantTimeCompare([]byte(t.SecretHash), []byte(secretHash)) != 1 {
+		return Token{}, rpcerr.New(rpcerr.Denied, "this join token is not known").WithHint(newTokenHint)
 	}
 	return t, nil
+}
+
+// spendable says what is wrong with the token at the time now, if anything.
+func (t Token) spendable(now time.Time) error {
+	switch {
+	case t.Revoked:
+		return rpcerr.New(rpcerr.Denied, "this join token has been revoked").WithHint(newTokenHint)
+	case !now.Before(t.ExpiresAt):
+		return rpcerr.New(rpcerr.Denied, "this join token has expired (%s)", t.ExpiresAt.UTC().Format(time.RFC3339)).WithHint(newTokenHint)
+	case t.Uses <= 0:
+		return rpcerr.New(rpcerr.Denied, "this join token is used up").WithHint(newTokenHint)
+	}
+	return nil
 }
 
 func checkFree(tx *consensus.Tx, m Member) error {
@@ -179,8 +197,13 @@ func checkFree(tx *consensus.Tx, m Member) error {
 		return rpcerr.New(rpcerr.Conflict, "the node name %q is in use (by %s)", m.Name, o.Address).
 			WithHint("choose another with --name, or remove the old node first: kato node remove %s", m.Name)
 	}
-	for _, o := range Members(tx) {
-		if o.Address == m.Address && (o.RPCPort == m.RPCPort || o.GossipPort == m.GossipPort) {
+	return checkAddressFree(tx, m)
+}
+
+// checkAddressFree lets nodes share an address only with ports of their own.
+func checkAddressFree(tx *consensus.Tx, m Member) error {
+	for _, o := range consensus.List[Member](tx, nodesTable, "address", m.Address) {
+		if o.ID != m.ID && (o.RPCPort == m.RPCPort || o.GossipPort == m.GossipPort) {
 			return rpcerr.New(rpcerr.Conflict, "the address %s is in use by node %q", m.Address, o.Name).
 				WithHint("choose another with --advertise, or remove the old node first: kato node remove %s", o.Name)
 		}
@@ -213,7 +236,7 @@ func applyRoles(tx *consensus.Tx, in rolesInput) (Member, error) {
 	return m, consensus.Put(tx, nodesTable, m)
 }
 
-func checkNotLastController(tx *consensus.Tx, m Member) error {
+func checkNotLastController(tx consensus.Reader, m Member) error {
 	for _, o := range Members(tx) {
 		if o.ID != m.ID && o.Roles.Has(node.Controller) && !o.Leaving {
 			return nil
@@ -222,6 +245,9 @@ func checkNotLastController(tx *consensus.Tx, m Member) error {
 	return rpcerr.New(rpcerr.Precondition, "%s is the last controller: it cannot be removed", m.Name).
 		WithHint("give another node the controller role first: kato role add controller --node NAME")
 }
+
+// maxPlacementZones bounds the placement zones of one node.
+const maxPlacementZones = 64
 
 func applyNodeUpdate(tx *consensus.Tx, in nodeUpdate) (Member, error) {
 	m, ok := consensus.Get[Member](tx, nodesTable, "id", string(in.ID))
@@ -249,21 +275,11 @@ func applyNodeUpdate(tx *consensus.Tx, in nodeUpdate) (Member, error) {
 		zones := append(slices.Clone(m.PlacementZones), in.AddPlacement...)
 		slices.Sort(zones)
 		m.PlacementZones = slices.DeleteFunc(slices.Compact(zones), func(z string) bool { return slices.Contains(in.DelPlacement, z) })
-	}
-	if in.Address != nil && *in.Address != m.Address {
-		m.Address = *in.Address
-		if err := checkMove(tx, m); err != nil {
-			return m, err
+		if len(m.PlacementZones) > maxPlacementZones {
+			return m, rpcerr.New(rpcerr.Exhausted, "a node has at most %d placement zones", maxPlacementZones)
 		}
 	}
 	return m, consensus.Put(tx, nodesTable, m)
-}
-
-func checkMove(tx *consensus.Tx, m Member) error {
-	if o, taken := consensus.Get[Member](tx, nodesTable, "address", m.Address); taken && o.ID != m.ID {
-		return rpcerr.New(rpcerr.Conflict, "the address %s is in use by node %q", m.Address, o.Name)
-	}
-	return nil
 }
 
 func applyNodeRemove(tx *consensus.Tx, in removeInput) (Member, error) {
@@ -276,44 +292,59 @@ func applyNodeRemove(tx *consensus.Tx, in removeInput) (Member, error) {
 			return m, err
 		}
 	}
-	for table, id := range map[string]string{
-		nodesTable: string(m.ID), certsTable: string(m.ID), secretsTable: consulNodeSecret(m.ID),
+	for _, row := range [...]struct{ table, id string }{
+		{nodesTable, string(m.ID)}, {certsTable, string(m.ID)}, {secretsTable, consulNodeSecret(m.ID)},
 	} {
-		if _, err := consensus.Delete(tx, table, "id", id); err != nil {
+		if _, err := consensus.Delete(tx, row.table, "id", row.id); err != nil {
 			return m, err
 		}
 	}
 	return m, nil
 }
 
+// maxTokens bounds the tokens that are kept, dead ones included.
+const maxTokens = 1000
+
 func applyTokenPut(tx *consensus.Tx, in Token) (struct{}, error) {
-	const maxTokens = 1000
+	if _, exists := consensus.Get[Token](tx, tokensTable, "id", in.ID); exists {
+		return struct{}{}, rpcerr.New(rpcerr.Conflict, "a join token %s exists", in.ID).WithHint("try again")
+	}
 	if len(Tokens(tx)) >= maxTokens {
-		return struct{}{}, rpcerr.New(rpcerr.Exhausted, "there are %d join tokens already", maxTokens).WithHint("revoke some: kato token list")
+		return struct{}{}, rpcerr.New(rpcerr.Exhausted, "there are %d join tokens already", maxTokens).
+			WithHint("revoke those that are not needed (kato token list); they are forgotten after a day")
 	}
 	return struct{}{}, consensus.Put(tx, tokensTable, in)
 }
 
-func applyTokenRevoke(tx *consensus.Tx, id string) (struct{}, error) {
-	t, ok := consensus.Get[Token](tx, tokensTable, "id", id)
+func applyTokenRevoke(tx *consensus.Tx, in tokenRevoke) (struct{}, error) {
+	t, ok := consensus.Get[Token](tx, tokensTable, "id", in.ID)
 	if !ok {
-		return struct{}{}, rpcerr.New(rpcerr.NotFound, "no join token %q", id).WithHint("see: kato token list")
+		return struct{}{}, rpcerr.New(rpcerr.NotFound, "no join token %.40q", in.ID).WithHint("see: kato token list")
 	}
 	t.Revoked = true
+	if t.EndedAt.IsZero() {
+		t.EndedAt = in.Now
+	}
 	return struct{}{}, consensus.Put(tx, tokensTable, t)
 }
 
 func applyTokenSweep(tx *consensus.Tx, in tokenSweep) (int, error) {
 	swept := 0
 	for _, t := range Tokens(tx) {
-		if t.ExpiresAt.Before(in.Before) {
-			if _, err := consensus.Delete(tx, tokensTable, "id", t.ID); err != nil {
-				return 0, err
-			}
-			swept++
+		if !t.deadBefore(in.Before) {
+			continue
 		}
+		if _, err := consensus.Delete(tx, tokensTable, "id", t.ID); err != nil {
+			return 0, err
+		}
+		swept++
 	}
 	return swept, nil
+}
+
+// deadBefore reports whether the token could not be spent any more at when.
+func (t Token) deadBefore(when time.Time) bool {
+	return t.ExpiresAt.Before(when) || !t.EndedAt.IsZero() && t.EndedAt.Before(when)
 }
 
 func applyVoters(tx *consensus.Tx, in votersInput) (struct{}, error) {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -28,7 +29,7 @@ type Hints interface {
 	Alive(id node.ID) (alive bool, since time.Time)
 }
 
-// Config of a [Controller]. All fields are needed.
+// Config of a [Controller]. Fields without "optional" are needed.
 type Config struct {
 	Self      node.ID
 	Consensus *consensus.Node
@@ -36,8 +37,11 @@ type Config struct {
 	RingFile  string // where the ring is kept, mode 0600
 	Now       func() time.Time
 	Hints     Hints
-	Version   string // of this build
-	Logger    *slog.Logger
+	// Admitted is called when a node has joined, before it hears of it:
+	// what must be there when it starts is made now. Optional, best effort.
+	Admitted func(ctx context.Context, n node.Node)
+	Version  string // of this build
+	Logger   *slog.Logger
 }
 
 // Controller offers the cluster's operations on a node with the controller
@@ -76,9 +80,13 @@ func (c *Controller) read(ctx context.Context) (*consensus.View, error) {
 func (c *Controller) secret(r consensus.Reader, id string) ([]byte, error) {
 	s, ok := consensus.Get[Secret](r, secretsTable, "id", id)
 	if !ok {
-		return nil, rpcerr.New(rpcerr.NotFound, "the secret %s is missing", id)
+		// Never "not found": that would tell a node that it does not belong.
+		return nil, rpcerr.New(rpcerr.Internal, "the secret %s is missing", id)
 	}
 	plain, err := c.ring.Open(s.Sealed, []byte(id))
+	if unknown := (seal.UnknownKeyError{}); errors.As(err, &unknown) {
+		return nil, rpcerr.New(rpcerr.Unavailable, "secret %s: %w", id, err) // another controller can
+	}
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", id, err)
 	}
@@ -205,16 +213,36 @@ func (c *Controller) UpdateNode(ctx context.Context, by Caller, u NodeUpdate) (n
 			return node.Node{}, rpcerr.New(rpcerr.Invalid, "%v", err)
 		}
 	}
-	if u.Capabilities != nil {
-		if err := c.cons.Report(ctx, u.Node, u.Capabilities); err != nil {
-			return node.Node{}, err
-		}
+	if u.Version != nil && len(*u.Version) > maxVersion {
+		return node.Node{}, rpcerr.New(rpcerr.Invalid, "the version has %d bytes, at most %d are kept", len(*u.Version), maxVersion)
+	}
+	if err := c.report(ctx, u); err != nil {
+		return node.Node{}, err
 	}
 	m, err := cmdNodeUpdate.Propose(ctx, c.cons, nodeUpdate{
 		ID: u.Node, Zone: u.Zone, AddPlacement: u.AddPlacement, DelPlacement: u.DelPlacement,
 		Stopped: u.Stopped, Version: u.Version,
 	})
 	return m.Node, err
+}
+
+// report passes on which commands a controller's build knows.
+func (c *Controller) report(ctx context.Context, u NodeUpdate) error {
+	if u.Capabilities == nil {
+		return nil
+	}
+	v, err := c.read(ctx)
+	if err != nil {
+		return err
+	}
+	m, ok := consensus.Get[Member](v, nodesTable, "id", string(u.Node))
+	switch {
+	case !ok:
+		return rpcerr.New(rpcerr.NotFound, "no node %q", u.Node).WithHint("see: kato node list")
+	case !m.Roles.Has(node.Controller):
+		return nil // what it knows matters when it gets the role, and it tells again then
+	}
+	return c.cons.Report(ctx, u.Node, u.Capabilities)
 }
 
 // PutSetting writes a setting.

@@ -24,11 +24,11 @@ const maxClockSkew = 30 * time.Second
 // JoinRequest asks to become a member. It may be repeated: the same key and
 // token give the same answer.
 type JoinRequest struct {
-	TokenID    string    `json:"token_id"`
-	SecretHash string    `json:"secret_hash"`
-	Node       node.Node `json:"node"`
-	CSR        []byte    `json:"csr"`
-	Now        time.Time `json:"now"` // the joining node's clock
+	TokenID string    `json:"token_id"`
+	Secret  string    `json:"secret"` // of the token: send it to the right cluster only
+	Node    node.Node `json:"node"`
+	CSR     []byte    `json:"csr"`
+	Now     time.Time `json:"now"` // the joining node's clock
 	// Capabilities are the commands that the build knows.
 	Capabilities consensus.Capabilities `json:"capabilities"`
 }
@@ -47,8 +47,12 @@ func (c *Controller) Join(ctx context.Context, r JoinRequest) (JoinResponse, err
 	if err := c.checkJoin(r); err != nil {
 		return JoinResponse{}, err
 	}
-	if _, err := c.read(ctx); err != nil {
+	v, err := c.read(ctx)
+	if err != nil {
 		return JoinResponse{}, err
+	}
+	if _, err := knownToken(v, r.TokenID, hashSecret(r.Secret)); err != nil {
+		return JoinResponse{}, err // strangers do not get to write into the log
 	}
 	m, err := c.admit(ctx, r)
 	if err != nil {
@@ -59,14 +63,16 @@ func (c *Controller) Join(ctx context.Context, r JoinRequest) (JoinResponse, err
 			return JoinResponse{}, err
 		}
 	}
-	v := c.cons.State().Read()
-	cert, err := c.issue(ctx, v, m, r.CSR)
+	cert, err := c.issue(ctx, m.ID, r.CSR)
 	if err != nil {
 		return JoinResponse{}, err
 	}
 	a, err := c.assignment(c.cons.State().Read(), m.ID)
 	if err != nil {
 		return JoinResponse{}, err
+	}
+	if c.cfg.Admitted != nil {
+		c.cfg.Admitted(ctx, m.Node)
 	}
 	out := JoinResponse{Certificate: cert, Assignment: a}
 	if m.Roles.Has(node.Controller) {
@@ -119,12 +125,17 @@ func (c *Controller) admit(ctx context.Context, r JoinRequest) (Member, error) {
 	if err != nil {
 		return Member{}, rpcerr.New(rpcerr.Invalid, "certificate request: %v", err)
 	}
+	addr, err := node.CheckAddress(r.Node.Address)
+	if err != nil {
+		return Member{}, rpcerr.New(rpcerr.Invalid, "%v", err)
+	}
 	n := r.Node
+	n.Address = addr.String() // one address has one form: rows are compared by it
 	n.JoinedAt, n.Generation, n.Leaving, n.AllowedRoles = c.cfg.Now(), 1, false, 0
 	n.StoppedRoles &= n.Roles
 	n.PlacementZones = []string{}
 	return cmdJoin.Propose(ctx, c.cons, joinInput{
-		TokenID: r.TokenID, SecretHash: r.SecretHash, Now: c.cfg.Now(),
+		TokenID: r.TokenID, SecretHash: hashSecret(r.Secret), Now: c.cfg.Now(),
 		Member:  Member{Node: n, KeyDigest: digest, JoinToken: r.TokenID},
 		Secrets: []Secret{c.sealed(consulNodeSecret(r.Node.ID), []byte(uuid.NewString()))},
 	})
@@ -149,23 +160,30 @@ func keyDigest(csr []byte) (string, error) {
 func CheckVersion(ours, theirs string) error {
 	om, on, oerr := majorMinor(ours)
 	tm, tn, terr := majorMinor(theirs)
-	if oerr == nil && terr == nil && om == tm && max(on, tn)-min(on, tn) <= 1 {
+	if oerr == nil && terr == nil && len(theirs) <= maxVersion && om == tm && max(on, tn)-min(on, tn) <= 1 {
 		return nil
 	}
 	return rpcerr.New(rpcerr.UnsupportedVersion, "version %.40q does not fit the cluster's %s", theirs, ours).
 		WithHint("install a release of the same major and the same or a neighbouring minor version")
 }
 
+// maxVersion bounds the text of a version, in bytes.
+const maxVersion = 64
+
 func majorMinor(v string) (major, minor int, err error) {
 	parts := strings.SplitN(v, ".", 3)
 	if len(parts) < 3 {
 		return 0, 0, fmt.Errorf("version %q is not MAJOR.MINOR.PATCH", v)
 	}
-	if major, err = strconv.Atoi(parts[0]); err != nil {
-		return 0, 0, err
+	var out [2]int
+	for i := range out {
+		n, err := strconv.ParseUint(parts[i], 10, 31)
+		if err != nil {
+			return 0, 0, err
+		}
+		out[i] = int(n)
 	}
-	minor, err = strconv.Atoi(parts[1])
-	return major, minor, err
+	return out[0], out[1], nil
 }
 
 // RingFor hands the sealing key ring to a controller.

@@ -118,7 +118,10 @@ func activateAuthority(tx *consensus.Tx, digest string) error {
 
 func applyIssued(tx *consensus.Tx, in Certificate) (struct{}, error) {
 	if _, ok := consensus.Get[Member](tx, nodesTable, "id", string(in.NodeID)); !ok {
-		return struct{}{}, rpcerr.New(rpcerr.Denied, "the node does not belong to the cluster (any more)")
+		return struct{}{}, errNoMember(in.NodeID)
+	}
+	if a, ok := consensus.Get[Authority](tx, authoritiesTable, "id", in.Issuer); !ok || !a.Active {
+		return struct{}{}, rpcerr.New(rpcerr.Conflict, "the authority was replaced while it signed").WithHint("ask again")
 	}
 	return struct{}{}, consensus.Put(tx, certsTable, in)
 }

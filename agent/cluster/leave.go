@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/stackato/stackato/agent/consensus"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/wire/rpcerr"
 )
@@ -31,8 +32,10 @@ func (c *Controller) RemoveNode(ctx context.Context, by Caller, r RemoveRequest)
 	if !by.Controller && by.ID != m.ID {
 		return node.Node{}, rpcerr.New(rpcerr.Denied, "only a controller may remove another node").WithHint("run the command on a controller")
 	}
-	if err := c.checkQuorum(m.Node, r.Force); err != nil {
-		return node.Node{}, err
+	if !r.Force {
+		if err := c.checkQuorum(v, m, r.Begin); err != nil {
+			return node.Node{}, err
+		}
 	}
 	if r.Begin {
 		yes := true
@@ -47,29 +50,45 @@ func (c *Controller) RemoveNode(ctx context.Context, by Caller, r RemoveRequest)
 	return out.Node, err
 }
 
-// checkQuorum refuses to take a voter away when no majority of live voters
-// could carry out the change, or no live controller would be left to lead.
-func (c *Controller) checkQuorum(n node.Node, force bool) error {
-	if force || !n.Roles.Has(node.Controller) {
-		return nil
-	}
-	servers, _ := c.cons.Servers()
-	left := 0
-	voter := false
-	for _, s := range servers {
-		voter = voter || s.ID == n.ID && s.Voter
-		if s.ID == n.ID {
-			continue
+// checkQuorum refuses what the cluster would not survive. A controller may
+// begin to leave when another is up that can take over; it may be taken out at
+// once, with its vote, when the others are a majority of the voters.
+func (c *Controller) checkQuorum(v *consensus.View, m Member, begin bool) error {
+	if begin && m.Roles.Has(node.Controller) {
+		for _, o := range Members(v) {
+			if o.ID != m.ID && o.Roles.Has(node.Controller) && !o.Leaving && c.alive(o.ID) {
+				return nil
+			}
 		}
-		if alive, _ := c.cfg.Hints.Alive(s.ID); alive || s.ID == c.cfg.Self {
-			left++
+		if err := checkNotLastController(v, m); err != nil {
+			return err // it says more
 		}
-	}
-	if voter && left == 0 && len(servers) > 1 {
-		return rpcerr.New(rpcerr.Precondition, "no other controller is up: without %s nobody could lead", n.Name).
+		return rpcerr.New(rpcerr.Precondition, "no other controller is up: without %s nobody could lead", m.Name).
 			WithHint("start another controller first, or give --force if they are gone for good")
 	}
+	servers, _ := c.cons.Servers()
+	voters := slices.DeleteFunc(servers, func(s consensus.Server) bool { return !s.Voter })
+	live, votes := 0, false
+	for _, s := range voters {
+		votes = votes || s.ID == m.ID
+		if s.ID != m.ID && c.alive(s.ID) {
+			live++
+		}
+	}
+	if votes && !begin && live <= len(voters)/2 {
+		if err := checkNotLastController(v, m); err != nil {
+			return err
+		}
+		return rpcerr.New(rpcerr.Precondition, "only %d of the %d voters would be up without %s: the cluster could not go on", live, len(voters), m.Name).
+			WithHint("run \"stackato-agent leave\" on it, which hands over its vote first, or start another controller")
+	}
 	return nil
+}
+
+// alive reports whether a node is up as far as gossip knows.
+func (c *Controller) alive(id node.ID) bool {
+	alive, _ := c.cfg.Hints.Alive(id)
+	return alive || id == c.cfg.Self
 }
 
 // Settled reports whether a leaving node has handed over everything: it has

@@ -213,10 +213,13 @@ func membersOf(v *consensus.View, ids []node.ID) []node.Node {
 	return out
 }
 
+// sweep forgets tokens that have been dead for a day.
 func (p *Primary) sweep(ctx context.Context, term uint64, now time.Time) error {
-	if len(Tokens(p.Controller.cons.State().Read())) == 0 {
+	before := now.Add(-tokenRest)
+	dead := func(t Token) bool { return t.deadBefore(before) }
+	if !slices.ContainsFunc(Tokens(p.Controller.cons.State().Read()), dead) {
 		return nil
 	}
-	_, err := cmdTokenSweep.Propose(ctx, p.Controller.cons, tokenSweep{Before: now.Add(-tokenRest)}, consensus.AsTerm(term))
+	_, err := cmdTokenSweep.Propose(ctx, p.Controller.cons, tokenSweep{Before: before}, consensus.AsTerm(term))
 	return err
 }

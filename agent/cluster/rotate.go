@@ -1,13 +1,16 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stackato/stackato/agent/cluster/pki"
 	"github.com/stackato/stackato/agent/cluster/seal"
@@ -27,8 +30,12 @@ type Report func(step string)
 type Rotation struct {
 	KeyID   string   // of the new key; never the key
 	Pending []string // nodes that have not taken it over yet
-	Kept    bool     // the old key stays valid because of them
+	Kept    bool     // the old key stays valid: because of them, or for old data
 }
+
+// maxGossipKeys bounds the keys that unfinished rotations leave behind. A node
+// that missed more gets the keys from a controller before it hears gossip.
+const maxGossipKeys = 8
 
 // RotateGossipKey replaces the key of gossip: first every node learns the new
 // key, then it becomes the primary one, then the old ones go. A rotation that
@@ -37,89 +44,135 @@ func (c *Controller) RotateGossipKey(ctx context.Context, spread Spread, report 
 	fresh := randomKey()
 	sum := sha256.Sum256(fresh)
 	out := Rotation{KeyID: hex.EncodeToString(sum[:4])}
-	old, err := c.gossipKeys(ctx)
+	old, version, err := c.gossipKeys(ctx)
 	if err != nil {
 		return out, err
 	}
-	report("give every node the new key")
-	if err := c.putGossipKeys(ctx, append(slices.Clone(old), fresh)); err != nil {
-		return out, err
+	old = old[:min(len(old), maxGossipKeys-1)]
+	for _, s := range []struct {
+		name string
+		keys [][]byte
+	}{
+		{"give every node the new key", append(slices.Clone(old), fresh)},
+		{"send with the new key", append([][]byte{fresh}, old...)},
+		{"forget the old key", [][]byte{fresh}},
+	} {
+		report(s.name)
+		if err := c.putGossipKeys(ctx, s.keys, version); err != nil {
+			return out, err
+		}
+		version++
+		if len(s.keys) == 1 {
+			return out, nil
+		}
+		if out.Pending = spread(ctx, c.cons.State().Applied()); len(out.Pending) > 0 {
+			break // a node without the new key could not hear the others
+		}
 	}
-	if out.Pending = spread(ctx, c.cons.State().Applied()); len(out.Pending) > 0 {
-		out.Kept = true
-		return out, nil // a node without the new key could not hear the others
-	}
-	report("send with the new key")
-	if err := c.putGossipKeys(ctx, append([][]byte{fresh}, old...)); err != nil {
-		return out, err
-	}
-	if out.Pending = spread(ctx, c.cons.State().Applied()); len(out.Pending) > 0 {
-		out.Kept = true
-		return out, nil
-	}
-	report("forget the old key")
-	return out, c.putGossipKeys(ctx, [][]byte{fresh})
+	out.Kept = true
+	return out, nil
 }
 
-func (c *Controller) gossipKeys(ctx context.Context) ([][]byte, error) {
+func (c *Controller) gossipKeys(ctx context.Context) (keys [][]byte, version uint64, err error) {
 	v, err := c.read(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	raw, err := c.secret(v, gossipKeysSecret)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var keys [][]byte
+	s, _ := consensus.Get[Secret](v, secretsTable, "id", gossipKeysSecret)
 	if err := json.Unmarshal(raw, &keys); err != nil {
-		return nil, fmt.Errorf("gossip keys: %w", err)
+		return nil, 0, fmt.Errorf("gossip keys: %w", err)
 	}
-	return keys, nil
+	return keys, s.Version, nil
 }
 
-func (c *Controller) putGossipKeys(ctx context.Context, keys [][]byte) error {
+// putGossipKeys writes the keys, unless somebody else did since version.
+func (c *Controller) putGossipKeys(ctx context.Context, keys [][]byte, version uint64) error {
 	raw, err := json.Marshal(keys)
 	if err != nil {
 		return err
 	}
-	_, err = cmdSecrets.Propose(ctx, c.cons, secretsInput{Secrets: []Secret{c.sealed(gossipKeysSecret, raw)}})
+	_, err = cmdSecrets.Propose(ctx, c.cons, secretsInput{
+		Secrets: []Secret{c.sealed(gossipKeysSecret, raw)}, Versions: map[string]uint64{gossipKeysSecret: version},
+	})
 	return err
 }
 
 // RotateCA replaces the cluster's authority with overlap: first every node
 // trusts the new one, then it signs and every node renews, then the old one
 // is dropped. Join tokens made before carry the old digest and end with it.
+// A rotation that stopped half-way is finished by the next: nodes must not
+// collect authorities.
 func (c *Controller) RotateCA(ctx context.Context, spread, renewed Spread, report Report) (Rotation, error) {
 	v, err := c.read(ctx)
 	if err != nil {
 		return Rotation{}, err
 	}
-	rec, _ := TheRecord(v)
-	ca, err := pki.NewCA(rec.ClusterID, pki.ClusterCA, c.cfg.Now())
-	if err != nil {
-		return Rotation{}, err
+	next, active := unfinishedCA(v)
+	out := Rotation{KeyID: next, Kept: true}
+	if next == "" {
+		report("make a new authority")
+		if next, err = c.addAuthority(ctx, v); err != nil {
+			return Rotation{}, err
+		}
+		out.KeyID = next
 	}
-	out := Rotation{KeyID: ca.Digest()}
-	key := c.sealed(authoritySecret(ca.Digest()), ca.KeyPEM())
-	row := authorityRow(ca, c.cfg.Now(), false)
-	report("let every node trust the new authority")
-	if _, err := cmdAuthority.Propose(ctx, c.cons, authorityInput{Trust: &row, Secret: &key}); err != nil {
-		return out, err
+	if !active {
+		report("let every node trust the new authority")
+		if out.Pending = spread(ctx, c.cons.State().Applied()); len(out.Pending) > 0 {
+			return out, nil // whoever does not trust it would be cut off
+		}
+		report("sign with the new authority")
+		if _, err := cmdAuthority.Propose(ctx, c.cons, authorityInput{Activate: next}); err != nil {
+			return out, err
+		}
 	}
-	if out.Pending = spread(ctx, c.cons.State().Applied()); len(out.Pending) > 0 {
-		out.Kept = true // whoever does not trust it would be cut off
-		return out, nil
-	}
-	report("sign with the new authority and renew every certificate")
-	if _, err := cmdAuthority.Propose(ctx, c.cons, authorityInput{Activate: ca.Digest()}); err != nil {
-		return out, err
-	}
+	report("renew every certificate")
 	if out.Pending = renewed(ctx, c.cons.State().Applied()); len(out.Pending) > 0 {
-		out.Kept = true
 		return out, nil
 	}
 	report("forget the old authority")
-	return out, c.dropOldAuthorities(ctx, ca.Digest())
+	if err := c.dropOldAuthorities(ctx, next); err != nil {
+		return out, err
+	}
+	out.Kept = false
+	return out, nil
+}
+
+// unfinishedCA finds the new authority of a rotation that stopped half-way,
+// "" if there is none: one that is trusted and does not sign yet, or one that
+// signs beside older ones.
+func unfinishedCA(v *consensus.View) (digest string, active bool) {
+	cas := Authorities(v, string(pki.ClusterCA))
+	if len(cas) < 2 {
+		return "", false
+	}
+	newest := slices.MaxFunc(cas, func(a, b Authority) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Digest, b.Digest))
+	})
+	return newest.Digest, newest.Active
+}
+
+// addAuthority makes an authority that is trusted and does not sign yet.
+func (c *Controller) addAuthority(ctx context.Context, v *consensus.View) (digest string, err error) {
+	rec, _ := TheRecord(v)
+	now := c.cfg.Now()
+	for _, a := range Authorities(v, string(pki.ClusterCA)) {
+		if !now.After(a.CreatedAt) { // the newest wins, also if this clock is behind
+			now = a.CreatedAt.Add(time.Second)
+		}
+	}
+	ca, err := pki.NewCA(rec.ClusterID, pki.ClusterCA, now)
+	if err != nil {
+		return "", err
+	}
+	key := c.sealed(authoritySecret(ca.Digest()), ca.KeyPEM())
+	row := authorityRow(ca, now, false)
+	_, err = cmdAuthority.Propose(ctx, c.cons, authorityInput{Trust: &row, Secret: &key})
+	return ca.Digest(), err
 }
 
 func (c *Controller) dropOldAuthorities(ctx context.Context, keep string) error {
@@ -139,33 +192,69 @@ func (c *Controller) dropOldAuthorities(ctx context.Context, keep string) error 
 }
 
 // RotateSealingKey adds a new sealing key, hands the ring to the other
-// controllers (share returns those that did not take it), seals every secret
-// anew, and forgets the old keys when nobody can need them.
+// controllers (share returns those that did not take it), and seals every
+// secret anew. Old keys stay: logs, snapshots and backups hold values that
+// were sealed with them. Before anything is changed, every controller has to
+// be there: one that missed the new key could not open what the others seal.
 func (c *Controller) RotateSealingKey(ctx context.Context, share func(ctx context.Context, ring []byte) (pending []string), report Report) (Rotation, error) {
-	report("make a new sealing key and hand it to every controller")
-	id, err := c.changeRing(func(r *seal.Ring) (string, error) { return r.Rotate(rand.Reader, c.cfg.Now()) })
-	if err != nil {
-		return Rotation{}, err
-	}
-	out := Rotation{KeyID: id}
+	out := Rotation{KeyID: c.ring.Primary(), Kept: true}
+	report("reach every controller")
 	if out.Pending = share(ctx, c.ring.Marshal()); len(out.Pending) > 0 {
-		out.Kept = true // they could not open what is sealed anew
 		return out, nil
 	}
-	report("seal every secret with the new key")
-	if err := c.resealAll(ctx, id); err != nil {
+	report("make a new sealing key and hand it to every controller")
+	next := c.ring.Clone()
+	id, err := next.Rotate(rand.Reader, c.cfg.Now())
+	if err != nil {
 		return out, err
 	}
-	report("keep the old keys for old logs, snapshots and backups")
-	out.Kept = true
-	return out, nil
+	out.KeyID = id
+	// The others first: nothing is sealed here with a key that only this
+	// disk holds. Who has it uses it at once, so it stays whatever happens.
+	out.Pending = share(ctx, next.Marshal())
+	if err := c.mergeRing(next); err != nil {
+		return out, err
+	}
+	if len(out.Pending) > 0 {
+		return out, nil // they could not open what is sealed anew
+	}
+	report("seal every secret with the new key")
+	return out, c.resealAll(ctx, id)
 }
 
+// resealBatch is how many secrets one command seals anew: a command has at
+// most 1 MiB.
+const resealBatch = 200
+
+// resealAll seals with the given key what is sealed with another. Secrets
+// that change meanwhile are looked at again.
 func (c *Controller) resealAll(ctx context.Context, key string) error {
-	v, err := c.read(ctx)
-	if err != nil {
-		return err
+	var last error
+	for attempt := 0; attempt < 10; {
+		v, err := c.read(ctx)
+		if err != nil {
+			return err
+		}
+		in, err := c.reseal(v, key)
+		if err != nil {
+			return err
+		}
+		if len(in.Secrets) == 0 {
+			return nil
+		}
+		if _, last = cmdSecrets.Propose(ctx, c.cons, in); last == nil {
+			continue
+		}
+		if !errors.Is(last, rpcerr.Conflict) {
+			return last
+		}
+		attempt++
 	}
+	return last
+}
+
+// reseal makes the next batch.
+func (c *Controller) reseal(v *consensus.View, key string) (secretsInput, error) {
 	in := secretsInput{Versions: map[string]uint64{}}
 	for _, s := range consensus.List[Secret](v, secretsTable, "id") {
 		if have, err := seal.KeyID(s.Sealed); err == nil && have == key {
@@ -173,13 +262,18 @@ func (c *Controller) resealAll(ctx context.Context, key string) error {
 		}
 		plain, err := c.secret(v, s.ID)
 		if err != nil {
-			return err
+			return in, err
+		}
+		fresh := c.sealed(s.ID, plain)
+		if now, err := seal.KeyID(fresh.Sealed); err != nil || now != key {
+			return in, rpcerr.New(rpcerr.Conflict, "another sealing key was made meanwhile").WithHint("rotate again")
 		}
 		in.Versions[s.ID] = s.Version
-		in.Secrets = append(in.Secrets, c.sealed(s.ID, plain))
+		if in.Secrets = append(in.Secrets, fresh); len(in.Secrets) == resealBatch {
+			break
+		}
 	}
-	_, err = cmdSecrets.Propose(ctx, c.cons, in)
-	return err
+	return in, nil
 }
 
 // MergeRing takes over the sealing keys that another controller sent.
@@ -191,28 +285,23 @@ func (c *Controller) MergeRing(by Caller, data []byte) error {
 	if err != nil {
 		return rpcerr.New(rpcerr.Invalid, "%v", err)
 	}
-	_, err = c.changeRing(func(r *seal.Ring) (string, error) {
-		_, err := r.Merge(other)
-		return "", err
-	})
-	return err
+	return c.mergeRing(other)
 }
 
-// changeRing changes a copy, saves it, and only then uses it: a crash between
-// leaves the old ring or the new one, never a key that is in use and lost.
-func (c *Controller) changeRing(change func(*seal.Ring) (string, error)) (string, error) {
+// mergeRing adds keys to a copy, saves it, and only then uses it: a crash in
+// between leaves the old ring or the new one, never a key in use that is lost.
+func (c *Controller) mergeRing(other *seal.Ring) error {
 	c.ringMu.Lock()
 	defer c.ringMu.Unlock()
 	next := c.ring.Clone()
-	id, err := change(next)
-	if err != nil {
-		return "", err
+	if changed, err := next.Merge(other); err != nil || !changed {
+		return err
 	}
 	if err := next.SaveFile(c.cfg.RingFile); err != nil {
-		return "", err
+		return err
 	}
-	_, err = c.ring.Merge(next)
-	return id, err
+	_, err := c.ring.Merge(next)
+	return err
 }
 
 // ringKeysInUse lists the ids of the keys that stored secrets are sealed with.

@@ -41,6 +41,8 @@ type Token struct {
 	CreatedAt  time.Time    `json:"created_at"`
 	ExpiresAt  time.Time    `json:"expires_at"`
 	Revoked    bool         `json:"revoked"`
+	// EndedAt is when it was revoked or its last use was spent, zero before.
+	EndedAt time.Time `json:"ended_at"`
 }
 
 // Setting is a replicated setting: a key with a JSON value.

@@ -6,6 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -51,18 +54,24 @@ func (s JoinSecret) Encode() string {
 	return strings.Join([]string{tokenPrefix, s.ID, s.Secret, tokenEncoding.EncodeToString(raw)}, ".")
 }
 
-// Hash is what the cluster keeps of the secret. A plain hash is enough: the
-// secret has 160 random bits.
-func (s JoinSecret) Hash() string {
-	sum := sha256.Sum256([]byte(s.Secret))
+// Hash is what the cluster keeps of the secret, see [hashSecret].
+func (s JoinSecret) Hash() string { return hashSecret(s.Secret) }
+
+// hashSecret makes what the cluster keeps: who reads a log, snapshot or backup
+// cannot join with it. A plain hash is enough for 160 random bits.
+func hashSecret(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
 
 // String hides the secret.
 func (s JoinSecret) String() string { return tokenPrefix + "." + s.ID + ".…" }
 
-// GoString hides the secret.
-func (s JoinSecret) GoString() string { return s.String() }
+// Format hides the secret, whatever the verb.
+func (s JoinSecret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// LogValue hides the secret from every log handler.
+func (s JoinSecret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // ParseJoinSecret reads a token's text; spaces around it are ignored. Errors
 // never show it.
@@ -140,6 +149,6 @@ func (c *Controller) ListTokens(ctx context.Context) ([]Token, error) {
 
 // RevokeToken ends a token at once.
 func (c *Controller) RevokeToken(ctx context.Context, id string) error {
-	_, err := cmdTokenRevoke.Propose(ctx, c.cons, id)
+	_, err := cmdTokenRevoke.Propose(ctx, c.cons, tokenRevoke{ID: id, Now: c.cfg.Now()})
 	return err
 }

@@ -78,6 +78,13 @@ func applyReport(tx *Tx, in memberReport) (struct{}, error) {
 	return struct{}{}, Put(tx, memberTable, member{ID: in.ID, Capabilities: in.Capabilities})
 }
 
+// Leader returns the node whose leadership the state shows, and its term; ""
+// before the first. It may be history: the leader can be gone.
+func Leader(r Reader) (node.ID, uint64) {
+	l := currentLeadership(r)
+	return l.Node, l.Term
+}
+
 func currentLeadership(r Reader) leadership {
 	l, _ := Get[leadership](r, leaderTable, "id", "leader")
 	return l

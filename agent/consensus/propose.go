@@ -191,12 +191,8 @@ func (n *Node) withLeader(caller context.Context, try func(ctx context.Context, 
 }
 
 // retryable reports whether another leader, or the same a moment later, could
-// do it. A deadline of one attempt counts, and so does a leader that went away
-// in the middle: proposals carry a request id, reads change nothing. The
-// caller's own deadline, or this node's end, ends the loop.
-func retryable(err error) bool {
-	return timedOut(err) || rpcerr.Retryable(err) || errors.Is(err, rpcerr.Unavailable)
-}
+// do it. A deadline of one attempt counts; the caller's own ends the loop.
+func retryable(err error) bool { return timedOut(err) || rpcerr.Retryable(err) }
 
 // timedOut reports whether the outcome of an attempt is unknown.
 func timedOut(err error) bool {
