@@ -165,7 +165,7 @@ func TestJoinOfOtherVersionRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = rpc.Call(n1.ctx(), client, rpc.Target{Addr: n1.rpc()}, cluster.MethodJoin, &cluster.JoinRequest{
-			TokenID: secret.ID, SecretHash: secret.Hash(), Node: n, CSR: csr, Now: time.Now(),
+			TokenID: secret.ID, Secret: secret.Secret, Node: n, CSR: csr, Now: time.Now(),
 		})
 		if fits {
 			before = n1.state() // it joined

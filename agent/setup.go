@@ -239,7 +239,7 @@ func (s *Setup) requestJoin(ctx context.Context, addrs []string, secret cluster.
 	var last error
 	for _, addr := range addrs {
 		resp, err := rpc.Call(ctx, client, rpc.Target{Addr: addr}, cluster.MethodJoin, &cluster.JoinRequest{
-			TokenID: secret.ID, SecretHash: secret.Hash(), Node: n, CSR: csr, Now: s.cfg.Now(),
+			TokenID: secret.ID, Secret: secret.Secret, Node: n, CSR: csr, Now: s.cfg.Now(),
 			Capabilities: cluster.Registry().Capabilities(),
 		})
 		if err == nil {
