@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -157,9 +159,42 @@ func Locate(ctx context.Context, need Requirement, dirs ...string) (Binary, erro
 // askWithin bounds how long a program may take to tell its version.
 const askWithin = 10 * time.Second
 
+// fileKey tells a file from what it was before it was replaced.
+type fileKey struct {
+	path    string
+	inode   uint64
+	size    int64
+	changed time.Time
+}
+
+// versions remembers what programs said, by fileKey: starting one of them
+// costs a tenth of a second of CPU. It holds as many entries as there were
+// program files, which are few.
+var versions sync.Map
+
 // AskVersion runs `<path> version` with a clean environment for at most 10 s
-// and reads the version from its first line.
+// and reads the version from its first line. The answer of an unchanged file
+// is remembered.
 func AskVersion(ctx context.Context, path string) (Version, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Version{}, err
+	}
+	key := fileKey{path: path, size: info.Size(), changed: info.ModTime()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		key.inode = st.Ino
+	}
+	if v, ok := versions.Load(key); ok {
+		return v.(Version), nil
+	}
+	v, err := askVersion(ctx, path)
+	if err == nil {
+		versions.Store(key, v)
+	}
+	return v, err
+}
+
+func askVersion(ctx context.Context, path string) (Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	var out limitedBuffer
