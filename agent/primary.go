@@ -28,6 +28,31 @@ type primaryWork struct {
 	r    *runtime
 	role *controllerRole
 	core *cluster.Primary
+
+	// done remembers what was found in place, by subject, so that a round
+	// does not ask for it again: until it changes, or settled has passed.
+	done map[string]settled
+}
+
+// settled is something that was brought about.
+type settled struct {
+	what string
+	when time.Time
+}
+
+// settledFor is how long what was found in place is taken to be so.
+const settledFor = 2 * time.Minute
+
+// once runs do unless the same was done for subject not long ago.
+func (w *primaryWork) once(subject, what string, do func() error) error {
+	if s, ok := w.done[subject]; ok && s.what == what && time.Since(s.when) < settledFor {
+		return nil
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	w.done[subject] = settled{what, time.Now()}
+	return nil
 }
 
 func newPrimaryWork(r *runtime, role *controllerRole) *primaryWork {
@@ -38,6 +63,7 @@ func newPrimaryWork(r *runtime, role *controllerRole) *primaryWork {
 
 // run works until ctx, which ends with leadership, is done.
 func (w *primaryWork) run(ctx context.Context, term uint64) {
+	w.done = map[string]settled{}
 	var wg sync.WaitGroup
 	wg.Go(func() { w.core.Run(ctx, term) })
 	if w.r.cfg.Children {
@@ -84,7 +110,7 @@ func (w *primaryWork) outside(ctx context.Context, term uint64) {
 	}
 }
 
-// round does everything once; parts do not wait for each other.
+// round does everything once.
 func (w *primaryWork) round(ctx context.Context, term uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -95,12 +121,7 @@ func (w *primaryWork) round(ctx context.Context, term uint64) error {
 	if err != nil {
 		return err
 	}
-	var errs [2]error
-	var wg sync.WaitGroup
-	wg.Go(func() { errs[0] = w.consul(ctx, consulToken) })
-	wg.Go(func() { errs[1] = w.nomad(ctx, nomadToken) })
-	wg.Wait()
-	return errors.Join(errs[0], errs[1])
+	return errors.Join(w.consul(ctx, consulToken), w.nomad(ctx, nomadToken))
 }
 
 // consul gives every node its token and forgets servers and members that do
@@ -113,7 +134,8 @@ func (w *primaryWork) consul(ctx context.Context, token string) error {
 	}
 	a := w.r.dir.get()
 	for _, n := range a.Nodes {
-		if err := w.ensureConsulToken(ctx, c, n); err != nil {
+		err := w.once("consul token of "+string(n.ID), n.Name, func() error { return w.ensureConsulToken(ctx, c, n) })
+		if err != nil {
 			return err
 		}
 	}
@@ -169,7 +191,7 @@ func (w *primaryWork) nomad(ctx context.Context, token string) error {
 	if _, err := c.Leader(ctx); err != nil {
 		return fmt.Errorf("nomad: %w", err)
 	}
-	if err := c.BootstrapACL(ctx, token); err != nil {
+	if err := w.once("nomad bootstrap", "", func() error { return c.BootstrapACL(ctx, token) }); err != nil {
 		return fmt.Errorf("nomad: %w", err)
 	}
 	a := w.r.dir.get()
@@ -191,14 +213,20 @@ func (w *primaryWork) nomadNode(ctx context.Context, c *nomad.Client, a cluster.
 	case !belongs && n.Status == "down":
 		return c.PurgeNode(ctx, n.ID)
 	case !belongs, n.Status != "ready":
+		delete(w.done, "nomad meta of "+n.ID)
 		return nil // it is stopping, or cannot be asked now
 	}
-	have, err := c.NodeMeta(ctx, n.ID)
+	want := roleMeta(member)
+	return w.once("nomad meta of "+n.ID, fmt.Sprint(want), func() error { return w.setNomadMeta(ctx, c, n.ID, want) })
+}
+
+// setNomadMeta brings a running client's metadata in line.
+func (w *primaryWork) setNomadMeta(ctx context.Context, c *nomad.Client, id string, want map[string]string) error {
+	have, err := c.NodeMeta(ctx, id)
 	if err != nil {
 		return err
 	}
 	change := map[string]*string{}
-	want := roleMeta(member)
 	for k, v := range want {
 		if have[k] != v {
 			change[k] = &v
@@ -212,7 +240,7 @@ func (w *primaryWork) nomadNode(ctx context.Context, c *nomad.Client, a cluster.
 	if len(change) == 0 {
 		return nil
 	}
-	return c.SetNodeMeta(ctx, n.ID, change)
+	return c.SetNodeMeta(ctx, id, change)
 }
 
 func (w *primaryWork) nomadServers(ctx context.Context, c *nomad.Client, a cluster.Assignment) error {
