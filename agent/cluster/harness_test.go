@@ -374,3 +374,16 @@ func ids(nodes ...node.Node) []node.ID {
 	slices.Sort(out)
 	return out
 }
+
+// inParallel calls f with 0 to n-1, many at a time: Raft puts them together.
+func inParallel(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for worker := range 64 {
+		wg.Go(func() {
+			for i := worker; i < n; i += 64 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
