@@ -51,7 +51,7 @@ func openController(ctx context.Context, r *runtime) (*controllerRole, error) {
 	}
 	c.ctl = cluster.NewController(cluster.Config{
 		Self: r.id.ID, Consensus: c.cons, Ring: ring, RingFile: r.cfg.ringFile(), Now: r.cfg.Now, Hints: r,
-		Version: buildinfo.Version, Logger: r.log, Admitted: c.admitted,
+		Version: buildinfo.Version, Logger: r.log, Admitted: c.admitted, Removed: c.removed,
 	})
 	c.boss = newPrimaryWork(r, c)
 	if err := c.bootstrap(); err != nil {
@@ -119,27 +119,46 @@ func (c *controllerRole) writeToolsFile() error {
 // lead does the Primary's work in the given term.
 func (c *controllerRole) lead(ctx context.Context, term uint64) { c.boss.run(ctx, term) }
 
-// admitTimeout bounds what is done for a joining node before it is answered.
+// admitTimeout bounds what is done in Consul for a node that comes or goes.
 const admitTimeout = 3 * time.Second
 
 // admitted makes the Consul token of a node that joins before its Consul
 // starts: Consul remembers for 30 s that a token does not exist. What fails
 // here is made up for by the Primary.
 func (c *controllerRole) admitted(ctx context.Context, n node.Node) {
+	err := c.withConsul(ctx, func(ctx context.Context, client *consul.Client) error {
+		return c.boss.ensureConsulToken(ctx, client, n)
+	})
+	if err != nil {
+		c.r.log.Warn("make the joining node's Consul token; the Primary will", "joining", n.Name, "err", err)
+	}
+}
+
+// removed ends the Consul token of a node that was taken out.
+func (c *controllerRole) removed(ctx context.Context, n node.Node) {
+	err := c.withConsul(ctx, func(ctx context.Context, client *consul.Client) error {
+		return client.RemoveNodeToken(ctx, n.Name, string(n.ID))
+	})
+	if err != nil {
+		c.r.log.Error("delete the Consul token of a node that was removed", "removed", n.Name,
+			"err", err, "hint", "consul acl token delete -accessor-id "+string(n.ID))
+	}
+}
+
+// withConsul calls fn with the management token, for a short time.
+func (c *controllerRole) withConsul(ctx context.Context, fn func(context.Context, *consul.Client) error) error {
 	if !c.r.cfg.Children {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
 	defer cancel()
 	management, _, err := c.ctl.ManagementTokens()
-	if err == nil {
-		client := consul.NewClient(consulHTTP, management)
-		defer client.Close()
-		err = c.boss.ensureConsulToken(ctx, client, n)
-	}
 	if err != nil {
-		c.r.log.Warn("make the joining node's Consul token; the Primary will", "joining", n.Name, "err", err)
+		return err
 	}
+	client := consul.NewClient(consulHTTP, management)
+	defer client.Close()
+	return fn(ctx, client)
 }
 
 // inGroup reports whether Raft on this node knows of a group.

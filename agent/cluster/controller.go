@@ -40,8 +40,11 @@ type Config struct {
 	// Admitted is called when a node has joined, before it hears of it:
 	// what must be there when it starts is made now. Optional, best effort.
 	Admitted func(ctx context.Context, n node.Node)
-	Version  string // of this build
-	Logger   *slog.Logger
+	// Removed is called when a node was taken out: what it could still do
+	// elsewhere ends now. Optional, best effort.
+	Removed func(ctx context.Context, n node.Node)
+	Version string // of this build
+	Logger  *slog.Logger
 }
 
 // Controller offers the cluster's operations on a node with the controller

@@ -47,6 +47,9 @@ func (c *Controller) RemoveNode(ctx context.Context, by Caller, r RemoveRequest)
 			WithHint("run \"stackato-agent leave\" there, or give --force")
 	}
 	out, err := cmdNodeRemove.Propose(ctx, c.cons, removeInput{ID: m.ID, Force: r.Force})
+	if err == nil && c.cfg.Removed != nil {
+		c.cfg.Removed(ctx, m.Node)
+	}
 	return out.Node, err
 }
 
