@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -348,7 +347,6 @@ func TestIssueIsFencedByAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	everyone := func(context.Context, uint64) []string { return nil }
 	if _, err := m.RotateCA(ctx, everyone, everyone, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
