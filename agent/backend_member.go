@@ -51,7 +51,7 @@ func (b *backend) begin(ctx context.Context, p local.Progress) error {
 	var last error
 	for {
 		if r := b.a.current(); r != nil {
-			if last = r.started(ctx); last == nil {
+			if last = r.started(); last == nil {
 				step("")
 				return nil
 			}
@@ -66,7 +66,7 @@ func (b *backend) begin(ctx context.Context, p local.Progress) error {
 }
 
 // started returns nil when the node takes part in the cluster.
-func (r *runtime) started(ctx context.Context) error {
+func (r *runtime) started() error {
 	a := r.dir.get()
 	if a.Self.Roles.Has(node.Controller) {
 		if state, why := r.consensusState(); state != local.StateRunning {

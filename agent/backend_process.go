@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -168,7 +167,7 @@ func (b *backend) ConfigSet(ctx context.Context, req local.ConfigSetRequest) (lo
 		return local.ConfigEntry{}, err
 	}
 	s, err := ask(ctx, r, cluster.MethodPutSetting, &cluster.PutSettingRequest{
-		Key: req.Key, Value: json.RawMessage(req.Value), Force: req.Force, IfVersion: req.IfVersion,
+		Key: req.Key, Value: req.Value, Force: req.Force, IfVersion: req.IfVersion,
 	})
 	if err != nil {
 		return local.ConfigEntry{}, err

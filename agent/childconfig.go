@@ -128,7 +128,7 @@ func roleMeta(n node.Node) map[string]string {
 	m := map[string]string{"stackato_zone": n.Zone}
 	running := n.Roles.Without(n.StoppedRoles)
 	for _, info := range node.Roles() {
-		if (node.NewRoleSet(info.Role)).RunsNomadClient() {
+		if node.NewRoleSet(info.Role).RunsNomadClient() {
 			m["role_"+string(info.Role)] = fmt.Sprint(running.Has(info.Role))
 		}
 	}

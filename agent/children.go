@@ -220,6 +220,14 @@ func (k *children) halt(ctx context.Context) {
 	k.reconcile(ctx)
 }
 
+// resume ends a halt.
+func (k *children) resume() {
+	k.mu.Lock()
+	k.halted = false
+	k.mu.Unlock()
+	k.poke()
+}
+
 // leave makes Consul and Nomad take their leave of their peers and end.
 func (k *children) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 45*time.Second)

@@ -24,6 +24,11 @@ const (
 	// refused this node before it takes itself for removed.
 	removedAfter = 15 * time.Second
 	checkEvery   = time.Second // of certificates and duties that end
+
+	// How long a leaving controller waits for the others to take over;
+	// Consul's and Nomad's servers need about 20 s.
+	handOverWait       = 2 * time.Minute
+	forcedHandOverWait = 30 * time.Second
 )
 
 // follow takes over each new assignment until ctx ends.
@@ -32,15 +37,10 @@ func (r *runtime) follow(ctx context.Context) error {
 	pause := followPause
 	refusedSince := time.Time{}
 	for ctx.Err() == nil {
-		a, err := r.nextAssignment(ctx)
+		err := r.followOnce(ctx)
 		if err == nil {
 			pause, refusedSince = followPause, time.Time{}
-			r.setRemoved(nil)
-			r.takeOver(ctx, a)
 			continue
-		}
-		if ctx.Err() != nil {
-			break
 		}
 		refusedSince = r.noteRefusal(ctx, err, refusedSince)
 		r.log.Debug("no assignment", "err", err)
@@ -50,6 +50,21 @@ func (r *runtime) follow(ctx context.Context) error {
 		}
 		pause = min(2*pause, followPauseMax)
 	}
+	return nil
+}
+
+// followOnce waits for one assignment and takes it over.
+func (r *runtime) followOnce(ctx context.Context) error {
+	a, err := r.nextAssignment(ctx)
+	if err != nil {
+		return err
+	}
+	if r.isRemoved() != nil {
+		r.log.Info("the cluster knows this node again")
+		r.setRemoved(nil)
+		r.kids.resume()
+	}
+	r.takeOver(ctx, a)
 	return nil
 }
 
@@ -79,7 +94,7 @@ func (r *runtime) nextAssignment(ctx context.Context) (cluster.Assignment, error
 // a refusal, for a while. The node then stops what it runs, because the
 // cluster may already run it elsewhere; its files stay.
 func (r *runtime) noteRefusal(ctx context.Context, err error, since time.Time) time.Time {
-	if !errors.Is(err, rpcerr.Denied) && !errors.Is(err, rpcerr.NotFound) && !errors.Is(err, rpcerr.Unauthenticated) {
+	if ctx.Err() != nil || !errors.Is(err, rpcerr.Denied) && !errors.Is(err, rpcerr.NotFound) && !errors.Is(err, rpcerr.Unauthenticated) {
 		return time.Time{}
 	}
 	if since.IsZero() {
@@ -264,16 +279,20 @@ func (r *runtime) leave(ctx context.Context, force bool, report func(string)) er
 	if err != nil && !force {
 		return err
 	}
-	if err == nil && r.role != nil {
+	if err == nil && r.role != nil && len(r.dir.get().Controllers()) > 1 {
 		report("hand over votes and servers")
-		if err := r.waitSettled(ctx); err != nil && !force {
+		limit := handOverWait
+		if force {
+			limit = forcedHandOverWait
+		}
+		if err := r.waitSettled(ctx, limit); err != nil && !force {
 			return fmt.Errorf("the others have not taken over yet: %w", err)
 		}
 	}
 	report("stop Consul and Nomad")
 	r.kids.leave(ctx)
 	report("leave the nodes table and gossip")
-	if _, err := askOthers(ctx, r, cluster.MethodRemoveNode, &cluster.RemoveRequest{Node: string(r.id.ID), Force: force}); err != nil && !force {
+	if err := r.removeSelf(ctx, force); err != nil && !force {
 		return err
 	}
 	if err := r.gossip.Leave(ctx, 3*time.Second); err != nil {
@@ -283,9 +302,30 @@ func (r *runtime) leave(ctx context.Context, force bool, report func(string)) er
 	return nil
 }
 
+// removeSelf takes this node out of the nodes table. The others close its
+// connections as soon as they know: the answer may be lost with them. Asked
+// again they say that the node does not belong.
+func (r *runtime) removeSelf(ctx context.Context, force bool) error {
+	const attempts = 5
+	for i := 1; ; i++ {
+		_, err := askOthers(ctx, r, cluster.MethodRemoveNode, &cluster.RemoveRequest{Node: string(r.id.ID), Force: force})
+		switch {
+		case errors.Is(err, rpcerr.NotFound), errors.Is(err, rpcerr.Denied):
+			return nil
+		case !errors.Is(err, rpcerr.Deadline) && !errors.Is(err, rpcerr.Unavailable), i == attempts:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // waitSettled waits until Raft, Consul and Nomad work without this node.
-func (r *runtime) waitSettled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+func (r *runtime) waitSettled(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		t, err := r.topologyFromOthers(ctx)

@@ -81,7 +81,7 @@ func (w *primaryWork) applied(ctx context.Context, n node.Node) (uint64, error) 
 		return 0, err
 	}
 	if s.Raft == nil {
-		return 0, errors.New("Raft does not run there yet")
+		return 0, errors.New("consensus does not run there yet")
 	}
 	return s.Raft.Applied, nil
 }

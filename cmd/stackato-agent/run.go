@@ -96,7 +96,7 @@ func notify(state string) {
 	if path[0] == '@' { // abstract
 		path = "\x00" + path[1:]
 	}
-	c, err := net.Dial("unixgram", path)
+	c, err := (&net.Dialer{}).DialContext(context.Background(), "unixgram", path)
 	if err != nil {
 		return
 	}

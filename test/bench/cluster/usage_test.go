@@ -42,12 +42,13 @@ func usage(b *testing.B, n *nodes.Node) map[string]cost {
 }
 
 func costOf(pid int) (cost, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return cost{}, err
 	}
 	// Fields after the program's name, which may hold spaces: proc(5).
-	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	stat := string(text)
+	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	user, err1 := strconv.Atoi(f[11])
 	system, err2 := strconv.Atoi(f[12])
 	pages, err3 := strconv.Atoi(f[21])
