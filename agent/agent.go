@@ -132,12 +132,12 @@ func (a *Agent) life(ctx context.Context) error {
 	a.node = r
 	a.mu.Unlock()
 	again, err := r.run(ctx)
+	if err == nil && again != nil {
+		err = again() // before the node is gone from view: leave waits for both
+	}
 	a.mu.Lock()
 	a.node = nil
 	a.mu.Unlock()
-	if err == nil && again != nil {
-		err = again()
-	}
 	return err
 }
 

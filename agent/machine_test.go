@@ -58,10 +58,12 @@ func newMachine(t testing.TB, name string) *machine {
 		t.Fatal(err)
 	}
 	m := &machine{t: t, name: name, cfg: cfg, logs: &logBuffer{}}
-	m.log = slog.New(slog.NewTextHandler(&testWriter{t: t, name: name, also: m.logs}, &slog.HandlerOptions{Level: logLevel()}))
+	out := &testWriter{t: t, name: name, also: m.logs}
+	m.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: logLevel()}))
 	m.Client = local.NewClient(cfg.SocketPath()).ForCommand("test")
 	t.Cleanup(func() {
 		m.stop()
+		out.end()
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -288,14 +290,27 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// testWriter passes log lines to the test.
+// testWriter passes log lines to the test until that ends: a timer of
+// memberlist can still fire and log then.
 type testWriter struct {
-	t    testing.TB
 	name string
 	also *logBuffer
+
+	mu sync.Mutex
+	t  testing.TB // nil when it is over
 }
 
 func (w *testWriter) Write(p []byte) (int, error) {
-	w.t.Logf("%s %s", w.name, strings.TrimSuffix(string(p), "\n"))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t != nil {
+		w.t.Logf("%s %s", w.name, strings.TrimSuffix(string(p), "\n"))
+	}
 	return w.also.Write(p)
+}
+
+func (w *testWriter) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t = nil
 }

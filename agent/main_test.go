@@ -1,12 +1,24 @@
 package agent
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait for timers of Raft and gossip most of the time: more of
+	// them run at once than there are processors.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("6"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
 	goleak.VerifyTestMain(m,
 		// Raft never answers a future whose entry lies in the state machine's
 		// queue when it shuts down; the waiting goroutine stays.
