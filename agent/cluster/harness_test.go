@@ -52,6 +52,9 @@ type memListener struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
+
+	mu       sync.Mutex
+	accepted []net.Conn // Raft closes only those that it has dialed
 }
 
 type memAddr string
@@ -70,13 +73,24 @@ func (n *testNet) listen(addr string) *memListener {
 func (l *memListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
+		l.mu.Lock()
+		l.accepted = append(l.accepted, c)
+		l.mu.Unlock()
 		return c, nil
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l *memListener) Close() error { l.once.Do(func() { close(l.done) }); return nil }
+func (l *memListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.accepted {
+		_ = c.Close() // a pipe cannot fail to
+	}
+	return nil
+}
 
 func (l *memListener) Addr() net.Addr { return memAddr(l.addr) }
 
