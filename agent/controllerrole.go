@@ -104,11 +104,8 @@ func (c *controllerRole) run(ctx context.Context) error {
 // a controller, as root: "set -a; . tools.env".
 func (c *controllerRole) writeToolsFile() error {
 	consulToken, nomadToken, err := c.ctl.ManagementTokens()
-	if errors.Is(err, rpcerr.NotFound) { // the tables are not here yet
+	if err != nil { // a node that just joined does not have the tables yet
 		return rpcerr.New(rpcerr.Unavailable, "%w", err)
-	}
-	if err != nil {
-		return err
 	}
 	text := fmt.Sprintf("# For the consul and nomad commands on this controller: set -a; . %s\n"+
 		"CONSUL_HTTP_ADDR=%s\nCONSUL_HTTP_TOKEN=%s\nNOMAD_ADDR=http://%s\nNOMAD_TOKEN=%s\n",
