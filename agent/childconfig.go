@@ -14,7 +14,9 @@ import (
 	"github.com/stackato/stackato/agent/supervise/nomad"
 )
 
-func (k *children) newChild(c childConfig) (*supervise.Child, error) {
+// newChild makes the child of p. Each start of it writes, and its readiness
+// follows, the configuration that p has then, which may be newer than c.
+func (k *children) newChild(p *process, c childConfig) (*supervise.Child, error) {
 	if err := writeConfig(c); err != nil {
 		return nil, err
 	}
@@ -25,7 +27,16 @@ func (k *children) newChild(c childConfig) (*supervise.Child, error) {
 	k.mu.Lock()
 	end := k.end
 	k.mu.Unlock()
-	return supervise.New(spec, supervise.Options{End: end, Log: k.log, Ready: k.readiness(c), Prepare: func() error { return writeConfig(c) }})
+	newest := func() childConfig {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return p.config
+	}
+	return supervise.New(spec, supervise.Options{
+		End: end, Log: k.log,
+		Ready:   func(ctx context.Context) error { return k.readiness(newest())(ctx) },
+		Prepare: func() error { return writeConfig(newest()) },
+	})
 }
 
 func writeConfig(c childConfig) error {

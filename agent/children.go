@@ -32,6 +32,7 @@ type children struct {
 // process is a child that exists or should.
 type process struct {
 	child  *supervise.Child
+	config childConfig // the newest: what the next start gets
 	cancel context.CancelFunc
 	done   chan struct{}
 	ver    supervise.Version
@@ -150,12 +151,12 @@ func (k *children) bring(ctx context.Context, p *process, need supervise.Require
 	}
 	k.mu.Lock()
 	child := p.child
-	p.ver = bin.Version
+	p.ver, p.config = bin.Version, c
 	k.mu.Unlock()
 	if child != nil {
 		return applyConfig(ctx, child, c)
 	}
-	if child, err = k.newChild(c); err != nil {
+	if child, err = k.newChild(p, c); err != nil {
 		return err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
