@@ -144,7 +144,9 @@ func (r *runtime) takeOver(ctx context.Context, a cluster.Assignment) {
 	if err := r.gossipKeys(a.GossipKeys); err != nil {
 		r.log.Error("take over the gossip keys", "err", err)
 	}
-	r.fetchRing(ctx, a)
+	if err := r.fetchRing(ctx, a); err != nil {
+		r.log.Error("get newer sealing keys from another controller; will try again", "err", err)
+	}
 	if err := r.gossip.UpdateMeta(); err != nil && !errors.Is(err, member.ErrNotRunning) {
 		r.log.Warn("gossip metadata", "err", err)
 	}
@@ -187,18 +189,17 @@ func (r *runtime) gossipKeys(keys [][]byte) error {
 }
 
 // fetchRing gets sealing keys that this controller lacks, as after a rotation
-// while it was down.
-func (r *runtime) fetchRing(ctx context.Context, a cluster.Assignment) {
+// while it was down. Another controller has to be asked: its own ring is what
+// this one can do without.
+func (r *runtime) fetchRing(ctx context.Context, a cluster.Assignment) error {
 	if r.role == nil || a.Controller == nil || r.role.ctl.HasRingKeys(a.Controller.RingKeys) {
-		return
+		return nil
 	}
-	resp, err := ask(ctx, r, cluster.MethodRing, &rpc.Empty{})
-	if err == nil {
-		err = r.role.ctl.MergeRing(cluster.Caller{Controller: true}, resp.Data)
-	}
+	resp, err := askOthers(ctx, r, cluster.MethodRing, &rpc.Empty{})
 	if err != nil {
-		r.log.Error("get newer sealing keys from another controller; will try again", "err", err)
+		return err
 	}
+	return r.role.ctl.MergeRing(cluster.Caller{Controller: true}, resp.Data)
 }
 
 // checks looks after what changes by time alone.
@@ -212,6 +213,9 @@ func (r *runtime) checks(ctx context.Context) error {
 		case <-tick.C:
 		}
 		r.renewIfDue(ctx)
+		if err := r.fetchRing(ctx, r.dir.get()); err != nil { // told when it was first missed
+			r.log.Debug("get newer sealing keys", "err", err)
+		}
 		r.endController(ctx)
 	}
 }
