@@ -286,6 +286,9 @@ func TestSettings(t *testing.T) {
 }
 
 func TestSettingsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes thousands of settings")
+	}
 	m := single(t)
 	ctx := testContext(t)
 	inParallel(maxSettings, func(i int) {
