@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
@@ -149,6 +152,9 @@ func (s store) founding() (*cluster.Founding, error) {
 // wipe deletes everything that makes the machine a member; logs stay. The
 // identity goes last but one: a wipe that is cut off can be repeated.
 func (s store) wipe() error {
+	if err := unmountBelow(s.cfg.path("nomad")); err != nil {
+		return err
+	}
 	for _, path := range []string{
 		s.cfg.raftDir(), s.cfg.path("pki"), s.cfg.path("consul"), s.cfg.path("nomad"),
 		s.cfg.assignmentFile(), s.cfg.foundingFile(), s.cfg.adminFile(), s.cfg.toolsFile(), s.cfg.identityFile(),
@@ -158,6 +164,31 @@ func (s store) wipe() error {
 		}
 	}
 	return s.makeDirs()
+}
+
+// unmountBelow unmounts what a Nomad client has left mounted in its data
+// directory (the secrets of allocations), the deepest first.
+func unmountBelow(dir string) error {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(text)) {
+		// The fifth field is the mount point, with octal escapes for white
+		// space: proc_pid_mountinfo(5). Nomad's directories have none.
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			points = append(points, f[4])
+		}
+	}
+	slices.Sort(points)
+	slices.Reverse(points)
+	for _, p := range points {
+		if err := syscall.Unmount(p, syscall.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 func writeJSON(path string, v any) error {
