@@ -48,25 +48,29 @@ type answer struct {
 }
 
 // askAll asks every node at once for its status, with one deadline each.
-func (r *runtime) askAll(ctx context.Context) []answer {
+func (r *runtime) askAll(ctx context.Context) []answer { return r.askAllAt(ctx, 0) }
+
+// askAllAt is askAll of nodes that should have taken over the state at index.
+func (r *runtime) askAllAt(ctx context.Context, index uint64) []answer {
 	nodes := r.dir.get().Nodes
 	out := make([]answer, len(nodes))
 	var wg sync.WaitGroup
 	for i, n := range nodes {
-		wg.Go(func() { out[i] = r.askOne(ctx, n) })
+		wg.Go(func() { out[i] = r.askOne(ctx, n, index) })
 	}
 	wg.Wait()
 	return out
 }
 
-func (r *runtime) askOne(ctx context.Context, n node.Node) answer {
+func (r *runtime) askOne(ctx context.Context, n node.Node, index uint64) answer {
 	if n.ID == r.id.ID {
+		r.catchUp(ctx, index)
 		return answer{statusResponse: r.ownStatus(ctx), node: n}
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	asked, began := r.cfg.Now(), time.Now()
-	s, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodStatus, &statusRequest{})
+	s, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodStatus, &statusRequest{Index: index})
 	if err != nil {
 		return answer{node: n, err: err, asked: asked, took: time.Since(began)}
 	}

@@ -129,29 +129,34 @@ const spreadWait = 30 * time.Second
 
 // spread implements cluster.Spread: nodes have taken over the state at index.
 func (r *runtime) spread(ctx context.Context, index uint64) []string {
-	return r.untilAll(ctx, func(s answer) bool { return s.Index >= index })
+	return r.untilAll(ctx, index, func(answer) bool { return true })
 }
 
 // renewed implements cluster.Spread: nodes have a certificate of the
 // authority that signs now.
 func (r *runtime) renewed(ctx context.Context, index uint64) []string {
-	return r.untilAll(ctx, func(s answer) bool { return s.Index >= index && s.Issuer == r.dir.get().Issuer })
+	return r.untilAll(ctx, index, func(s answer) bool { return s.Issuer == r.dir.get().Issuer })
 }
 
-// untilAll polls every node until all satisfy ok; it returns the names of
-// those that do not in time.
-func (r *runtime) untilAll(ctx context.Context, ok func(answer) bool) []string {
+// untilAll polls every node until all have taken over the state at index and
+// satisfy ok; it returns the names of those that do not in time. There is no
+// waiting for nodes alone that do not answer and are dead for gossip too.
+func (r *runtime) untilAll(ctx context.Context, index uint64, ok func(answer) bool) []string {
 	ctx, cancel := context.WithTimeout(ctx, spreadWait)
 	defer cancel()
 	for {
 		pending := []string{}
-		for _, s := range r.askAll(ctx) {
-			if s.err != nil || !ok(s) {
-				pending = append(pending, s.node.Name)
+		hope := false
+		for _, s := range r.askAllAt(ctx, index) {
+			if s.err == nil && s.Index >= index && ok(s) {
+				continue
 			}
+			pending = append(pending, s.node.Name)
+			alive, _ := r.Alive(s.node.ID)
+			hope = hope || s.err == nil || alive
 		}
-		if len(pending) == 0 {
-			return nil
+		if !hope {
+			return pending
 		}
 		select {
 		case <-ctx.Done():

@@ -35,7 +35,7 @@ func (b *backend) Status(ctx context.Context, all bool) (local.Status, error) {
 			out.Nodes = append(out.Nodes, r.nodeStatus(t, s))
 		}
 	} else {
-		out.Nodes = append(out.Nodes, r.nodeStatus(t, r.askOne(ctx, a.Self)))
+		out.Nodes = append(out.Nodes, r.nodeStatus(t, r.askOne(ctx, a.Self, 0)))
 	}
 	slices.SortFunc(out.Nodes, func(x, y local.NodeStatus) int { return cmp.Compare(x.Name, y.Name) })
 	r.judge(t, &out)

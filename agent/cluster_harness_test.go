@@ -162,6 +162,21 @@ func (g *group) other(not ...*machine) *machine {
 	return nil
 }
 
+// die stops a machine and waits until the others take it for dead.
+func (g *group) die(m *machine) {
+	g.t.Helper()
+	id := m.id()
+	m.stop()
+	eventually(g.t, "gossip misses "+m.name, func() error {
+		for _, o := range g.up() {
+			if s := o.node().gossipState(id); s != "dead" {
+				return fmt.Errorf("%s sees it as %q", o.name, s)
+			}
+		}
+		return nil
+	})
+}
+
 // state is what an operator sees of the cluster, for comparing before with
 // after. What changes by itself is left out.
 type state struct {

@@ -55,7 +55,7 @@ func (r *runtime) follow(ctx context.Context) error {
 
 // followOnce waits for one assignment and takes it over.
 func (r *runtime) followOnce(ctx context.Context) error {
-	a, err := r.nextAssignment(ctx)
+	a, err := r.nextAssignment(ctx, assignmentWait)
 	if err != nil {
 		return err
 	}
@@ -70,17 +70,17 @@ func (r *runtime) followOnce(ctx context.Context) error {
 
 // nextAssignment waits for the next assignment: from this node's own tables
 // where it has them, else from a controller.
-func (r *runtime) nextAssignment(ctx context.Context) (cluster.Assignment, error) {
+func (r *runtime) nextAssignment(ctx context.Context, wait time.Duration) (cluster.Assignment, error) {
 	have := r.dir.get()
 	if r.role != nil && r.role.inGroup() {
-		a, err := r.role.ctl.WatchAssignment(ctx, r.id.ID, have.Digest(), assignmentWait)
+		a, err := r.role.ctl.WatchAssignment(ctx, r.id.ID, have.Digest(), wait)
 		if err == nil && a.Index >= have.Index {
 			return a, nil
 		}
 	}
-	call, cancel := context.WithTimeout(ctx, assignmentWait+5*time.Second)
+	call, cancel := context.WithTimeout(ctx, wait+5*time.Second)
 	defer cancel()
-	a, err := ask(call, r, cluster.MethodAssignment, &cluster.AssignmentRequest{Have: have.Digest(), Wait: assignmentWait})
+	a, err := ask(call, r, cluster.MethodAssignment, &cluster.AssignmentRequest{Have: have.Digest(), Wait: wait})
 	if err != nil {
 		return cluster.Assignment{}, err
 	}
@@ -158,6 +158,7 @@ func (r *runtime) takeOver(ctx context.Context, a cluster.Assignment) {
 	r.renewIfDue(ctx)
 	r.kids.assign(a)
 	r.cat.Set(r.services(a))
+	r.taken.set(a)
 }
 
 // gossipKeys brings the key ring in line: first read all, then send with the

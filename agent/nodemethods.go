@@ -14,7 +14,11 @@ import (
 // statusTimeout bounds how long status waits for one node.
 const statusTimeout = 1500 * time.Millisecond
 
-type statusRequest struct{}
+type statusRequest struct {
+	// Index, if not 0, is that of an assignment which the node should have
+	// taken over; it looks for a newer one first if it has not.
+	Index uint64 `json:"index,omitempty"`
+}
 
 // statusResponse is what a node says of itself.
 type statusResponse struct {
@@ -45,7 +49,8 @@ var (
 )
 
 func serveNode(s *rpc.Server, r *runtime) {
-	rpc.Handle(s, methodStatus, func(ctx context.Context, _ rpc.Caller, _ *statusRequest) (*statusResponse, error) {
+	rpc.Handle(s, methodStatus, func(ctx context.Context, _ rpc.Caller, req *statusRequest) (*statusResponse, error) {
+		r.catchUp(ctx, req.Index)
 		out := r.ownStatus(ctx)
 		return &out, nil
 	})
@@ -64,7 +69,7 @@ func serveNode(s *rpc.Server, r *runtime) {
 func (r *runtime) ownStatus(ctx context.Context) statusResponse {
 	a := r.dir.get()
 	out := statusResponse{
-		Version: buildinfo.Version, Generation: a.Self.Generation, Index: a.Index, Digest: a.Digest(), Issuer: r.creds.issuer(),
+		Version: buildinfo.Version, Generation: a.Self.Generation, Index: r.taken.upTo(), Digest: a.Digest(), Issuer: r.creds.issuer(),
 		Roles: r.roleStatus(ctx), Processes: r.processes(), Now: r.cfg.Now(),
 	}
 	if r.role != nil {

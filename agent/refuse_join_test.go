@@ -86,7 +86,9 @@ func TestJoinRefused(t *testing.T) {
 		{"wrong CA", func(_ *machine, r *local.JoinRequest) { r.Primaries = []string{stranger.rpc()} }, local.CodeForbidden, []string{"wrong CA digest", "not of the cluster that made the token"}},
 		{"name in use", func(_ *machine, r *local.JoinRequest) { r.Name = "n2" }, local.CodeConflict, []string{`name "n2" is in use`, "--name", "kato node remove n2"}},
 		{
-			"address in use", func(m *machine, _ *local.JoinRequest) { m.cfg.Advertise, m.cfg.Ports.RPC = n1.cfg.Advertise, n1.cfg.Ports.RPC },
+			"address in use", func(m *machine, _ *local.JoinRequest) {
+				m.cfg.Advertise, m.cfg.Ports.RPC = n1.cfg.Advertise, n1.cfg.Ports.RPC
+			},
 			local.CodeConflict, []string{"address " + n1.cfg.Advertise + ` is in use by node "n1"`, "--advertise"},
 		},
 		{"clock ahead", func(m *machine, _ *local.JoinRequest) { m.cfg.ClockOffset = 40 * time.Second }, local.CodeRefused, []string{"clock is off by 40s", "at most 30s", "set the clock"}},

@@ -50,7 +50,7 @@ func TestRotateCA(t *testing.T) {
 	before := n2.node().dir.get().Issuer
 
 	// With a node down it goes half-way and says so; everything works on.
-	dea.stop()
+	g.die(dea)
 	wantPending(t, n2.rotate(local.RotateCA), dea.name)
 	w.more(5)
 	dea.start()
@@ -108,7 +108,7 @@ func TestRotateGossipKey(t *testing.T) {
 	n1, dea := g.machines[0], g.machines[3]
 	old := n1.node().dir.get().GossipKeys[0]
 
-	dea.stop()
+	g.die(dea)
 	wantPending(t, n1.rotate(local.RotateGossipKey), dea.name)
 	dea.start()
 	g.settle()

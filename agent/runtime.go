@@ -41,6 +41,7 @@ type runtime struct {
 	ending chan func() error
 
 	renewals renewals
+	taken    taken
 
 	removedMu sync.Mutex
 	removed   error // why the cluster does not know this node any more
