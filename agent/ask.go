@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 
+	"github.com/stackato/stackato/agent/member"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/wire/rpcerr"
@@ -11,10 +12,17 @@ import (
 
 // ask calls a method that any controller answers: this node itself if it is
 // one that works, then the others, voters first. The next is asked when one
-// cannot be reached or cannot do it now.
+// cannot be reached or cannot do it now. Once this node itself has waited for
+// a Primary in vain, others are asked only if gossip sees them: the caller
+// waits, and nodes behind a cut cost seconds each.
 func ask[Req, Resp any](ctx context.Context, r *runtime, m rpc.Method[Req, Resp], req *Req) (*Resp, error) {
 	var last error
+	self := false
 	for _, n := range r.askOrder() {
+		if self && !r.seen(n.ID) {
+			continue
+		}
+		self = self || n.ID == r.id.ID
 		resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, m, req)
 		if err == nil {
 			return resp, nil
@@ -30,6 +38,15 @@ func ask[Req, Resp any](ctx context.Context, r *runtime, m rpc.Method[Req, Resp]
 		last = rpcerr.New(rpcerr.Unavailable, "no other controller is known")
 	}
 	return nil, last
+}
+
+// seen reports whether gossip takes a node for alive, without a doubt.
+func (r *runtime) seen(id node.ID) bool {
+	if r.gossip == nil { // not up yet
+		return true
+	}
+	m, ok := r.gossip.Member(id)
+	return ok && m.State == member.Alive
 }
 
 // askOrder lists whom to ask: this node, the Primary, other voters in random
