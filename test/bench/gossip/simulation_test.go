@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -109,10 +110,16 @@ func (s *simulation) form(members int) (joined, most, all time.Duration) {
 		s.members = append(s.members, m)
 	}
 	joined = time.Since(start)
+	s.say("%d members have joined after %s", members, joined)
+	shown := time.Now()
 	s.until("all see all", func() bool {
 		known := 0
 		for _, m := range s.members {
 			known += m.NumAlive()
+		}
+		if time.Since(shown) > 10*time.Second {
+			shown = time.Now()
+			s.say("%.2f %% of the pairs know each other after %s", 100*float64(known)/float64(members*members), time.Since(start))
 		}
 		if most == 0 && float64(known) >= 0.99*float64(members*members) {
 			most = time.Since(start)
@@ -120,6 +127,12 @@ func (s *simulation) form(members int) (joined, most, all time.Duration) {
 		return known == members*members
 	})
 	return joined, most, time.Since(start)
+}
+
+// say shows progress at once: a run takes minutes, and one that is cut short
+// should leave what it found.
+func (s *simulation) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "# "+format+"\n", args...)
 }
 
 func (s *simulation) random() *running { return s.members[rand.IntN(len(s.members))] }
@@ -152,7 +165,7 @@ func (s *simulation) settle() {
 			calm = 0
 		}
 		if time.Now().After(deadline) {
-			s.t.Logf("the members did not come to rest within %s", limit)
+			s.say("the members did not come to rest within %s: the machine is too slow or too busy", limit)
 			return
 		}
 	}
@@ -168,7 +181,9 @@ func (s *simulation) join() (*running, time.Duration) {
 	s.until("all see the new one", func() bool {
 		return m.NumAlive() == len(s.members) && s.count(m.id, member.Alive, member.Suspect) == len(s.members)
 	})
-	return m, time.Since(start)
+	took := time.Since(start)
+	s.say("a join is known to all after %s", took)
+	return m, took
 }
 
 // fail crashes a member and waits until everybody sees it dead.
@@ -184,6 +199,7 @@ func (s *simulation) fail(m *running) (first, all time.Duration) {
 		return n == len(s.members)
 	})
 	all = time.Since(start)
+	s.say("a crash is known to one after %s, to all after %s", first, all)
 	for _, o := range s.members {
 		o.Forget(m.id)
 	}
@@ -214,6 +230,7 @@ func fullSync(n int) time.Duration {
 // syncs. It first waits until the first ones are over: they come late.
 func (s *simulation) rest(formed time.Time) restFigures {
 	window := fullSync(len(s.members))
+	s.say("waiting for the first full syncs, then measuring for %s", window)
 	<-time.After(time.Until(formed.Add(window + 30*time.Second)))
 	before, cpu, start := s.traffic(), cpuTime(s.t), time.Now()
 	<-time.After(window)
