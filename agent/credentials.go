@@ -37,7 +37,10 @@ func (c *credentials) load(path string, authorities []byte) error {
 	if err != nil {
 		return err
 	}
-	return c.set(text, authorities)
+	if err := c.set(text, authorities); err != nil {
+		return errDamaged(path, err)
+	}
+	return nil
 }
 
 // set replaces certificate and trust together.

@@ -57,8 +57,7 @@ func (s store) identity() (id identity, ok bool, err error) {
 		return id, false, err
 	}
 	if err := json.Unmarshal(data, &id); err != nil {
-		return id, false, fmt.Errorf("%s is damaged (%w): restore it from a backup, or run \"stackato-agent reset\" and join again",
-			s.cfg.identityFile(), err)
+		return id, false, errDamaged(s.cfg.identityFile(), err)
 	}
 	return id, true, nil
 }
@@ -88,7 +87,7 @@ func (s store) assignment() (cluster.Assignment, error) {
 		return a, err
 	}
 	if err := json.Unmarshal(data, &a); err != nil {
-		return a, fmt.Errorf("%s is damaged: %w", s.cfg.assignmentFile(), err)
+		return a, errDamaged(s.cfg.assignmentFile(), err)
 	}
 	return a, nil
 }
@@ -120,7 +119,17 @@ func (s store) key() (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pki.ParseKey(text)
+	key, err := pki.ParseKey(text)
+	if err != nil {
+		return nil, errDamaged(s.cfg.keyFile(), err)
+	}
+	return key, nil
+}
+
+// errDamaged says that a file cannot be used, and what to do.
+func errDamaged(path string, err error) error {
+	return fmt.Errorf("%s is damaged (%w): restore it from a backup, or remove the node on another controller (kato node remove), "+
+		"then run \"stackato-agent reset\" here and join again", path, err)
 }
 
 // ring loads the sealing keys; it is nil on nodes that hold none.
@@ -129,7 +138,10 @@ func (s store) ring() (*seal.Ring, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	return r, err
+	if err != nil {
+		return nil, errDamaged(s.cfg.ringFile(), err)
+	}
+	return r, nil
 }
 
 // founding returns what a first node still has to write into Raft, nil when
@@ -144,7 +156,7 @@ func (s store) founding() (*cluster.Founding, error) {
 	}
 	f := new(cluster.Founding)
 	if err := json.Unmarshal(data, f); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", s.cfg.foundingFile(), err)
+		return nil, errDamaged(s.cfg.foundingFile(), err)
 	}
 	return f, nil
 }
