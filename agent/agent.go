@@ -127,11 +127,12 @@ func (a *Agent) life(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	r.kids.atEnd(a.end)
-	a.node = r
-	a.mu.Unlock()
-	again, err := r.run(ctx)
+	again, err := r.run(ctx, func() { // not before: the local API uses its parts
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		r.kids.atEnd(a.end)
+		a.node = r
+	})
 	if err == nil && again != nil {
 		err = again() // before the node is gone from view: leave waits for both
 	}

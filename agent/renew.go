@@ -72,12 +72,16 @@ func (r *runtime) renew(ctx context.Context) error {
 	return r.useCertificate(resp.Certificate, r.dir.get().Authorities)
 }
 
-// useCertificate checks, saves and then uses a certificate.
+// useCertificate checks, saves and then uses a certificate. Once it is in use
+// the cluster may drop the authority of the one before.
 func (r *runtime) useCertificate(cert, authorities []byte) error {
-	if err := r.creds.set(cert, authorities); err != nil {
+	if err := newCredentials(r.id.ClusterID, r.creds.key, r.cfg.Now).set(cert, authorities); err != nil {
 		return err
 	}
-	return r.store.saveCertificate(cert)
+	if err := r.store.saveCertificate(cert); err != nil {
+		return err
+	}
+	return r.creds.set(cert, authorities)
 }
 
 // renewOffline gives a starting controller a certificate when its own has

@@ -80,13 +80,15 @@ func newRuntime(a *Agent) (*runtime, error) {
 }
 
 // run starts everything in order, and stops it in reverse order when ctx is
-// done or this life is over. It returns what to do before the next life.
-func (r *runtime) run(ctx context.Context) (again func() error, err error) {
+// done or this life is over; started is called in between. It returns what to
+// do before the next life.
+func (r *runtime) run(ctx context.Context, started func()) (again func() error, err error) {
 	parts := newLifecycle(ctx)
 	defer r.client.Close()
 	if err := r.start(ctx, parts); err != nil {
 		return nil, errors.Join(err, parts.stop())
 	}
+	started()
 	select {
 	case <-ctx.Done():
 	case err = <-parts.failed:
