@@ -291,20 +291,31 @@ func (r *runtime) leave(ctx context.Context, force bool, report func(string)) er
 			limit = forcedHandOverWait
 		}
 		if err := r.waitSettled(ctx, limit); err != nil && !force {
-			return fmt.Errorf("the others have not taken over yet: %w", err)
+			return r.stay(fmt.Errorf("the others have not taken over in time, so this node stays a member: %w", err))
 		}
 	}
 	report("stop Consul and Nomad")
 	r.kids.leave(ctx)
 	report("leave the nodes table and gossip")
 	if err := r.removeSelf(ctx, force); err != nil && !force {
-		return err
+		return r.stay(err)
 	}
 	if err := r.gossip.Leave(ctx, 3*time.Second); err != nil {
 		r.log.Warn("say goodbye in gossip", "err", err)
 	}
 	r.over(r.store.wipe)
 	return nil
+}
+
+// stay takes a leave back that has failed for the given reason.
+func (r *runtime) stay(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the caller's may be over
+	defer cancel()
+	r.kids.resume()
+	if _, err := ask(ctx, r, cluster.MethodRemoveNode, &cluster.RemoveRequest{Node: string(r.id.ID), Cancel: true}); err != nil {
+		return fmt.Errorf("%w (and the cluster still takes it for leaving: %w)", cause, err)
+	}
+	return cause
 }
 
 // removeSelf takes this node out of the nodes table. The others close its

@@ -461,3 +461,23 @@ func TestDeterminism(t *testing.T) {
 		t.Errorf("the log read again makes other rows:\n%s", diff)
 	}
 }
+
+// A leave that could not be finished is taken back: the node counts again.
+func TestLeaveIsTakenBack(t *testing.T) {
+	m := single(t)
+	ctx := testContext(t)
+	second := testNode("second", 2, node.Controller, node.Router)
+	m.admitted(second)
+	self := Caller{ID: second.ID}
+	for _, r := range []RemoveRequest{{Node: "second", Begin: true}, {Node: "second", Cancel: true}} {
+		n, err := m.RemoveNode(ctx, self, r)
+		if err != nil || n.Leaving != r.Begin {
+			t.Fatalf("%+v: leaving %v, %v", r, n.Leaving, err)
+		}
+	}
+	// Controllers that stay count: the first may go now.
+	yes := true
+	if _, err := cmdNodeUpdate.Propose(ctx, m.cons, nodeUpdate{ID: m.self.ID, Leaving: &yes}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -15,6 +15,8 @@ type RemoveRequest struct {
 	Force bool   `json:"force"`
 	// Begin only marks the node as leaving: it hands over its duties first.
 	Begin bool `json:"begin"`
+	// Cancel takes a Begin back.
+	Cancel bool `json:"cancel"`
 }
 
 // RemoveNode takes a node out: in one go for one that is gone, or in two
@@ -31,6 +33,11 @@ func (c *Controller) RemoveNode(ctx context.Context, by Caller, r RemoveRequest)
 	}
 	if !by.Controller && by.ID != m.ID {
 		return node.Node{}, rpcerr.New(rpcerr.Denied, "only a controller may remove another node").WithHint("run the command on a controller")
+	}
+	if r.Cancel {
+		no := false
+		out, err := cmdNodeUpdate.Propose(ctx, c.cons, nodeUpdate{ID: m.ID, Leaving: &no})
+		return out.Node, err
 	}
 	if !r.Force {
 		if err := c.checkQuorum(v, m, r.Begin); err != nil {
