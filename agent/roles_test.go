@@ -40,7 +40,7 @@ func (g *group) wantRoles(name, list string) {
 			}
 			for _, o := range n.gossip.Members() {
 				if o.Meta.Name == name && o.Meta.Roles != want && g.named(name).cancel != nil {
-					return fmt.Errorf("%s hears it as %s", m.name, o.Meta.Roles)
+					return fmt.Errorf("%s hears it as %s; it works as %s itself", m.name, o.Meta.Roles, g.named(name).node().dir.get().Self.Roles)
 				}
 			}
 			if m.name == name && n.dir.get().Self.Roles != want {

@@ -97,8 +97,9 @@ func (r *runtime) run(ctx context.Context, started func()) (again func() error, 
 	return again, errors.Join(err, parts.stop())
 }
 
-// start brings the parts up: trust first, then those who need it.
-func (r *runtime) start(ctx context.Context, parts *lifecycle) error {
+// start brings the parts up: trust first, then those who need it. When it
+// fails, nothing of it is left.
+func (r *runtime) start(ctx context.Context, parts *lifecycle) (err error) {
 	if err := r.renewOffline(); err != nil {
 		return err
 	}
@@ -107,6 +108,15 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) error {
 	if err != nil {
 		return fmt.Errorf("RPC: %w (is the address %s still this machine's?)", err, a.Self.Address)
 	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		err = errors.Join(err, l.Close())
+		if r.role != nil {
+			err = errors.Join(err, r.role.cons.Close())
+		}
+	}()
 	r.server, err = rpc.NewServer(rpc.Config{
 		Listener: l, Credentials: r.creds, Members: r.dir, Logger: r.log,
 		Observe: r.agent.http.observeRPC, AdmitRaft: r.admitRaft,
