@@ -186,6 +186,11 @@ func TestAuditSaysWhoAndWhatButNoSecrets(t *testing.T) {
 	if _, err := c.ConfigSet(t.Context(), ConfigSetRequest{Key: "cluster/a", Value: json.RawMessage(`"hush-value"`)}); err != nil {
 		t.Fatal(err)
 	}
+	// A line is written when the request has ended, which the client of a
+	// stream does not wait for.
+	for deadline := time.Now().Add(5 * time.Second); strings.Count(log.String(), "result=ok") < 2 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
 	text := log.String()
 	for _, want := range []string{
 		fmt.Sprintf(`who="uid %d"`, os.Getuid()), `command="kato node attach"`, "POST /v1/join", "p1", "arg_key=cluster/a", "result=ok",
