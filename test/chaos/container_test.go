@@ -1,0 +1,148 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stackato/stackato/test/cluster"
+)
+
+// TestKillChildren kills the agent, Nomad and Consul, one at a time and all at
+// once, while a container that Nomad started runs on: the same container, in
+// the same allocation.
+func TestKillChildren(t *testing.T) {
+	ctx := bounded(t, 90*time.Second)
+	c := formed(ctx, t, cluster.Options{Nodes: 1})
+	n := c.Node(0)
+	startContainer(ctx, t, c, n)
+	var before containerState
+	must(t, c.WaitFor(ctx, "the container", func() (err error) {
+		before, err = stateOf(ctx, n)
+		return err
+	}))
+	programs := map[string]string{"stackato-agent": "", "nomad": "", "consul": ""}
+	for _, victims := range [][]string{{"stackato-agent"}, {"nomad"}, {"consul"}, {"consul", "stackato-agent", "nomad"}} {
+		old := pids(t, n, programs)
+		for _, program := range victims {
+			if program == "stackato-agent" {
+				must(t, n.KillAgent(ctx))
+			} else {
+				must(t, n.KillProcess(ctx, program))
+			}
+		}
+		if slices.Contains(victims, "stackato-agent") {
+			must(t, n.StartAgent(ctx))
+		}
+		must(t, c.WaitFor(ctx, "the node to be well again", func() error {
+			for program, pid := range pids(t, n, programs) {
+				if killed := slices.Contains(victims, program); pid == "" || killed == (pid == old[program]) {
+					return fmt.Errorf("%s has the process id %q, had %q", program, pid, old[program])
+				}
+			}
+			return inAgreement(ctx, n, 1, 1)
+		}))
+		var after containerState
+		must(t, c.WaitFor(ctx, "the allocation to be known", func() (err error) {
+			after, err = stateOf(ctx, n)
+			return err
+		}))
+		if d := cmp.Diff(before, after); d != "" {
+			t.Errorf("killed %s: the container is another (-before +after):\n%s", strings.Join(victims, ", "), d)
+		}
+		t.Logf("killed %s: the container runs on", strings.Join(victims, ", "))
+	}
+}
+
+// pids returns the host process id of each program's daemon, "" if it does
+// not run once.
+func pids(t *testing.T, n *cluster.Node, programs map[string]string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for program := range programs {
+		found, err := n.PIDs(program)
+		must(t, err)
+		if len(found) == 1 {
+			out[program] = fmt.Sprint(found[0])
+		} else {
+			out[program] = ""
+		}
+	}
+	return out
+}
+
+// containerState identifies what runs.
+type containerState struct {
+	Container, StartedAt string // by Docker
+	Allocation           string // by Nomad
+}
+
+func stateOf(ctx context.Context, n *cluster.Node) (containerState, error) {
+	var s containerState
+	out, err := n.Exec(ctx, "docker", "ps", "--no-trunc", "--format", "{{.ID}}")
+	if err != nil {
+		return s, err
+	}
+	s.Container = strings.TrimSpace(out)
+	if len(s.Container) != 64 {
+		return s, fmt.Errorf("not one container runs: %q", out)
+	}
+	if s.StartedAt, err = n.Exec(ctx, "docker", "inspect", "--format", "{{.State.StartedAt}}", s.Container); err != nil {
+		return s, err
+	}
+	var allocs []struct{ ID, ClientStatus string }
+	if err := api(ctx, n, http.MethodGet, nomadURL+"job/sleeper/allocations?all=true", nil, &allocs); err != nil {
+		return s, err
+	}
+	if len(allocs) != 1 || allocs[0].ClientStatus != "running" {
+		return s, fmt.Errorf("allocations: %+v", allocs)
+	}
+	s.Allocation = allocs[0].ID
+	return s, nil
+}
+
+// startContainer has Nomad run a container of an image made from the node's
+// own files.
+func startContainer(ctx context.Context, t *testing.T, c *cluster.Cluster, n *cluster.Node) {
+	t.Helper()
+	_, err := n.Exec(ctx, "sh", "-c", `set -e
+		cd "$(mktemp -d)"; mkdir -p bin lib/x86_64-linux-gnu lib64
+		cp /usr/bin/sleep bin/
+		cp -L /lib/x86_64-linux-gnu/libc.so.6 lib/x86_64-linux-gnu/
+		cp -L /lib64/ld-linux-x86-64.so.2 lib64/
+		tar -c . | docker import - chaos/sleep:1`)
+	must(t, err)
+	type object = map[string]any
+	job, err := json.Marshal(object{"Job": object{
+		"ID": "sleeper", "Name": "sleeper", "Type": "service", "Datacenters": []string{"dc1"},
+		"TaskGroups": []object{{
+			"Name": "sleeper", "Count": 1,
+			"Tasks": []object{{
+				"Name": "sleep", "Driver": "docker",
+				"Config":    object{"image": "chaos/sleep:1", "command": "/bin/sleep", "args": []string{"100000"}},
+				"LogConfig": object{"Disabled": true},
+				"Resources": object{"CPU": 20, "MemoryMB": 16},
+			}},
+		}},
+	}})
+	must(t, err)
+	must(t, c.WaitFor(ctx, "Nomad to take the job", func() error {
+		var out struct{ EvalID string }
+		if err := api(ctx, n, http.MethodPost, nomadURL+"jobs", bytes.NewReader(job), &out); err != nil {
+			return err
+		}
+		if out.EvalID == "" {
+			return errors.New("no evaluation")
+		}
+		return nil
+	}))
+}
