@@ -56,6 +56,15 @@ func TestPortsAndFilesOfNodes(t *testing.T) {
 			t.Errorf("%s: %s", n.Name, p)
 		}
 	}
+	t.Run("health", func(t *testing.T) { healthOfNodes(ctx, t, c) })
+	t.Run("secrets", func(t *testing.T) { secretsOfNodes(t, c) })
+	t.Run("version", func(t *testing.T) {
+		out, err := c.Node(0).Exec(ctx, "stackato-agent", "version")
+		info, infoErr := c.Node(0).Client().Info(ctx)
+		if err != nil || infoErr != nil || strings.TrimSpace(out) != info.Version || out == "\n" {
+			t.Errorf("stackato-agent version says %q, the agent %q (%v, %v)", out, info.Version, err, infoErr)
+		}
+	})
 }
 
 // listening is a socket that a process of the node has opened.
