@@ -71,6 +71,7 @@ type Node struct {
 	// term_started command, 0 otherwise.
 	leadTerm  atomic.Uint64
 	contacts  *contacts
+	leaders   *leaderWatch
 	reads     *batcher      // ReadIndex of this node's callers
 	verifies  *batcher      // leadership checks on the leader
 	diskFault chan struct{} // wakes leadLoop
@@ -91,7 +92,7 @@ func Open(cfg Config, reg *Registry) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, reg: reg, fsm: f, contacts: newContacts(), diskFault: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, log: cfg.Logger, reg: reg, fsm: f, contacts: newContacts(), leaders: newLeaderWatch(), diskFault: make(chan struct{}, 1)}
 	n.ctx, n.end = context.WithCancel(context.Background())
 	n.reads = &batcher{life: n.ctx, call: n.askReadIndex}
 	n.verifies = &batcher{life: n.ctx, call: n.verify}
@@ -122,6 +123,7 @@ func Open(cfg Config, reg *Registry) (*Node, error) {
 		n.end()
 		return nil, errors.Join(fmt.Errorf("open raft: %w", err), trans.Close(), n.store.close())
 	}
+	go n.leaders.follow(n.ctx, n.raft)
 	return n, nil
 }
 

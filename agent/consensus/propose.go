@@ -50,7 +50,7 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (json.RawMessage, error)
 			result = raw
 		}
 		if err != nil {
-			unknown = unknown || timedOut(err)
+			unknown = unknown || timedOut(err) || ctx.Err() != nil
 			return err
 		}
 		unknown = true // until it shows here
@@ -166,11 +166,10 @@ func (n *Node) withLeader(caller context.Context, try func(ctx context.Context, 
 	defer cancel()
 	var last error
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		changed := n.leaders.next()
 		if id, addr, ok := n.Leader(); ok {
-			attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-			err := try(attempt, id, addr)
-			cancel()
-			if err == nil || !retryable(err) {
+			again, err := n.attempt(ctx, changed, func(ctx context.Context) error { return try(ctx, id, addr) })
+			if !again {
 				return err
 			}
 			last = err
@@ -185,9 +184,22 @@ func (n *Node) withLeader(caller context.Context, try func(ctx context.Context, 
 			return rpcerr.New(rpcerr.Unavailable, "%w", n.fsm.stopErr).WithRetryable(false)
 		case <-n.ctx.Done():
 			return errStopping
+		case <-changed:
 		case <-time.After(wait/2 + rand.N(wait/2)):
 		}
 	}
+}
+
+// attempt makes one try at one leader. It ends early when another leader is
+// known: the one that was asked may never answer. again says that it failed
+// for a reason that another try may change.
+func (n *Node) attempt(ctx context.Context, changed <-chan struct{}, try func(context.Context) error) (again bool, err error) {
+	one, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	one, stop := whileLeads(one, changed)
+	defer stop()
+	err = try(one)
+	return err != nil && (one.Err() != nil && ctx.Err() == nil || retryable(err)), err
 }
 
 // retryable reports whether another leader, or the same a moment later, could

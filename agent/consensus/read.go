@@ -26,6 +26,8 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 // askReadIndex asks whoever leads when the call begins; callers before it may
 // have seen another leader.
 func (n *Node) askReadIndex(ctx context.Context) (uint64, error) {
+	ctx, stop := whileLeads(ctx, n.leaders.next())
+	defer stop()
 	id, addr, ok := n.Leader()
 	switch {
 	case !ok:

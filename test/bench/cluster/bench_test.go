@@ -235,7 +235,7 @@ func assignment(b *testing.B, n *nodes.Node) cluster.Assignment {
 // untilOK repeats try, each time with a short deadline, until it succeeds.
 func untilOK(ctx context.Context, try func(context.Context) error) {
 	for ctx.Err() == nil {
-		one, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		one, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 		err := try(one)
 		cancel()
 		if err == nil {
