@@ -27,6 +27,8 @@ type children struct {
 	a      *cluster.Assignment // nil until assigned
 	halted bool                // nothing may run (removed, or leaving)
 	procs  map[string]*process
+	// stepping holds since when a server has tried to leave its group.
+	stepping map[string]time.Time
 }
 
 // process is a child that exists or should.
@@ -42,6 +44,7 @@ type process struct {
 func newChildren(r *runtime) *children {
 	return &children{
 		r: r, log: r.log, end: supervise.Detach, wanted: make(chan struct{}, 1), procs: map[string]*process{},
+		stepping: map[string]time.Time{},
 	}
 }
 
@@ -106,7 +109,7 @@ func (k *children) reconcile(ctx context.Context) {
 	if a.IsVoter() || runsClient(*a) {
 		k.ensure(ctx, "nomad", nomad.Required, k.r.cfg.Nomad, func(bin string) (childConfig, error) { return k.nomadConfig(*a, bin) })
 	} else {
-		k.remove("nomad")
+		k.retire(ctx)
 	}
 }
 
@@ -150,7 +153,14 @@ func (k *children) bring(ctx context.Context, p *process, need supervise.Require
 		return err
 	}
 	k.mu.Lock()
-	child := p.child
+	child, was := p.child, p.config
+	k.mu.Unlock()
+	if child != nil && isServer(was) && !isServer(c) {
+		if err := k.stepDown(ctx, need.Name); err != nil {
+			return err
+		}
+	}
+	k.mu.Lock()
 	p.ver, p.config = bin.Version, c
 	k.mu.Unlock()
 	if child != nil {

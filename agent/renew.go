@@ -21,7 +21,7 @@ func (r *runtime) renewalDue(a cluster.Assignment) string {
 		return "a third of its lifetime has passed"
 	case r.creds.issuer() != a.Issuer:
 		return "the cluster has a new authority"
-	case server != a.IsVoter():
+	case server != a.IsVoter() && !(server && r.kids.runsServer()):
 		return "the node's server role changed"
 	case a.Self.Roles.RunsNomadClient() && !client:
 		return "the node runs a Nomad client now"
