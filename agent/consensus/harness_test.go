@@ -341,11 +341,20 @@ func startCluster(t testing.TB, voters int) *testCluster {
 	return c
 }
 
-// form makes a group of new voters.
+// form makes a group of new voters. It returns when each knows all of them:
+// hashicorp/raft grants no vote to a candidate that is not in the voter's own
+// configuration, so a leader lost before that moment leaves a group that
+// cannot elect another until it is back.
 func (c *testCluster) form(voters int) {
 	c.t.Helper()
 	for i := range voters {
 		c.join(fmt.Sprintf("n%d", i), true)
+	}
+	for _, n := range c.nodes {
+		eventually(c.t, "every voter knows the others", func() bool {
+			servers, _ := n.Servers()
+			return len(servers) == voters
+		})
 	}
 }
 
