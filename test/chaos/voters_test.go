@@ -13,7 +13,7 @@ import (
 // TestReplaceEveryNode replaces three nodes one after the other, the Primary
 // among them, while a client goes on writing settings.
 func TestReplaceEveryNode(t *testing.T) {
-	ctx := bounded(t, 3*time.Minute)
+	ctx := bounded(t, 5*time.Minute)
 	c := formed(ctx, t, cluster.Options{Nodes: 3, Roles: cluster.EveryController, NoDocker: true})
 	waitAgreement(ctx, t, c, 3, 3, c.Nodes()...)
 	originals := c.Nodes()
