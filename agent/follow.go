@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
-	"github.com/stackato/stackato/agent/member"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/internal/buildinfo"
@@ -147,9 +146,7 @@ func (r *runtime) takeOver(ctx context.Context, a cluster.Assignment) {
 	if err := r.fetchRing(ctx, a); err != nil {
 		r.log.Error("get newer sealing keys from another controller; will try again", "err", err)
 	}
-	if err := r.gossip.UpdateMeta(); err != nil && !errors.Is(err, member.ErrNotRunning) {
-		r.log.Warn("gossip metadata", "err", err)
-	}
+	r.tellGossip(false)
 	if a.Self.Roles.Has(node.Controller) && r.role == nil {
 		r.log.Info("this node becomes a controller")
 		r.over(nil)
@@ -214,6 +211,7 @@ func (r *runtime) checks(ctx context.Context) error {
 		case <-tick.C:
 		}
 		r.renewIfDue(ctx)
+		r.tellGossip(true)
 		if err := r.fetchRing(ctx, r.dir.get()); err != nil { // told when it was first missed
 			r.log.Debug("get newer sealing keys", "err", err)
 		}

@@ -22,5 +22,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// Raft never answers a future whose entry lies in the state machine's
 		// queue when it shuts down; the waiting goroutine stays.
-		goleak.IgnoreAnyFunction("github.com/hashicorp/raft.(*deferError).Error"))
+		goleak.IgnoreAnyFunction("github.com/hashicorp/raft.(*deferError).Error"),
+		// A probe of memberlist that is on its way ends with its time-out.
+		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }

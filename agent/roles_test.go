@@ -28,7 +28,10 @@ func (g *group) wantRoles(name, list string) {
 	g.t.Helper()
 	want := roles(g.t, list)
 	eventually(g.t, fmt.Sprintf("%s has the roles %s everywhere", name, want), func() error {
-		for _, m := range g.up() {
+		for _, m := range append([]*machine{g.named(name)}, g.up()...) { // itself first
+			if m.cancel == nil {
+				continue
+			}
 			n := m.node()
 			if n == nil {
 				return fmt.Errorf("%s restarts", m.name)
@@ -40,7 +43,7 @@ func (g *group) wantRoles(name, list string) {
 			}
 			for _, o := range n.gossip.Members() {
 				if o.Meta.Name == name && o.Meta.Roles != want && g.named(name).cancel != nil {
-					return fmt.Errorf("%s hears it as %s; it works as %s itself", m.name, o.Meta.Roles, g.named(name).node().dir.get().Self.Roles)
+					return fmt.Errorf("%s hears it as %s", m.name, o.Meta.Roles)
 				}
 			}
 			if m.name == name && n.dir.get().Self.Roles != want {

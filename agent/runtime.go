@@ -42,6 +42,7 @@ type runtime struct {
 
 	renewals renewals
 	taken    taken
+	told     told
 
 	removedMu sync.Mutex
 	removed   error // why the cluster does not know this node any more
