@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,14 +40,23 @@ func damage(t testing.TB, path string) {
 	}
 }
 
-// one returns the single file that matches.
-func one(t testing.TB, pattern string) string {
+// newest returns the newest file that matches.
+func newest(t testing.TB, pattern string) string {
 	t.Helper()
 	list, err := filepath.Glob(pattern)
 	if err != nil || len(list) == 0 {
 		t.Fatalf("%s: %q, %v", pattern, list, err)
 	}
-	return list[len(list)-1]
+	return slices.MaxFunc(list, func(a, b string) int { return modified(t, a).Compare(modified(t, b)) })
+}
+
+func modified(t testing.TB, path string) time.Time {
+	t.Helper()
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.ModTime()
 }
 
 // TestCorruptState damages the files of one of three controllers: the agent
@@ -67,22 +77,18 @@ func TestCorruptState(t *testing.T) {
 		}},
 		{"log cut off", false, func() string {
 			path := filepath.Join(n3.cfg.raftDir(), "log.db")
-			st, err := os.Stat(path)
-			if err == nil {
-				err = os.Truncate(path, st.Size()/2)
-			}
-			if err != nil {
+			if err := os.Truncate(path, 3*4096); err != nil { // less than the smallest log uses
 				t.Fatal(err)
 			}
 			return path
 		}},
 		{"snapshot", true, func() string {
-			path := one(t, filepath.Join(n3.cfg.raftDir(), "snapshots", "*", "state.bin"))
+			path := newest(t, filepath.Join(n3.cfg.raftDir(), "snapshots", "*", "state.bin"))
 			damage(t, path)
 			return path
 		}},
 		{"snapshot's members", true, func() string {
-			path := one(t, filepath.Join(n3.cfg.raftDir(), "snapshots", "*", "meta.json"))
+			path := newest(t, filepath.Join(n3.cfg.raftDir(), "snapshots", "*", "meta.json"))
 			if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}

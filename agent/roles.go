@@ -93,6 +93,9 @@ func (r *runtime) consensusState() (local.State, string) {
 	if _, _, ok := r.role.cons.Leader(); !ok {
 		return local.StateFailed, "no Primary is elected: more than half of the voters must be up"
 	}
+	if _, ok := cluster.TheRecord(r.role.cons.State().Read()); !ok {
+		return local.StateStarting, "has not caught up with the cluster's state yet"
+	}
 	return local.StateRunning, ""
 }
 
