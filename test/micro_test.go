@@ -101,7 +101,7 @@ func newNamespace(t *testing.T) namespace {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	holder := exec.Command("unshare", "--net", "sh", "-c", //nolint:noctx // ended below
+	holder := exec.Command("unshare", "--net", "sh", "-c",
 		`ip link set lo up && echo up && exec tail -f "$0"`, file)
 	out, err := holder.StdoutPipe()
 	if err != nil {
