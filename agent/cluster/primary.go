@@ -192,7 +192,9 @@ func (p *Primary) writeVoters(ctx context.Context, term uint64, v *consensus.Vie
 		}
 	}
 	next := slices.Clone(want)
-	if len(former) > 0 && !p.Servers.Voting(ctx, membersOf(v, want)) {
+	// The group may still be growing: who is to take a former voter's place
+	// has to have its votes too.
+	if len(former) > 0 && (len(want) < p.expected(v) || !p.Servers.Voting(ctx, membersOf(v, want))) {
 		next = append(next, former...)
 	}
 	slices.Sort(next)
@@ -201,6 +203,18 @@ func (p *Primary) writeVoters(ctx context.Context, term uint64, v *consensus.Vie
 	}
 	_, err := cmdVoters.Propose(ctx, p.Controller.cons, votersInput{next}, consensus.AsTerm(term))
 	return err
+}
+
+// expected is how many voters the controllers that are up and stay make.
+func (p *Primary) expected(v *consensus.View) int {
+	n := 0
+	for _, m := range Members(v) {
+		alive, _ := p.Controller.cfg.Hints.Alive(m.ID)
+		if m.Roles.Has(node.Controller) && !m.Leaving && (alive || m.ID == p.Controller.cfg.Self) {
+			n++
+		}
+	}
+	return targetVoters(n)
 }
 
 func membersOf(v *consensus.View, ids []node.ID) []node.Node {

@@ -212,6 +212,38 @@ func TestWriteVoters(t *testing.T) {
 	}
 }
 
+// A former voter keeps its servers also while the group still grows: who is
+// to take its place has no vote in Raft yet, so its servers cannot have one.
+func TestWriteVotersWhileTheGroupGrows(t *testing.T) {
+	m := single(t)
+	ctx := testContext(t)
+	servers := &outside{}
+	servers.voting.Store(true) // those that have a vote in Raft have it there too
+	p := m.primary(servers)
+	former := testNode("former", 2, node.Controller, node.Router)
+	m.admitted(former)
+	if _, err := m.RemoveNode(ctx, Caller{ID: former.ID}, RemoveRequest{Node: "former", Begin: true}); err != nil {
+		t.Fatal(err)
+	}
+	third, fourth := testNode("third", 3, node.Controller, node.Router), testNode("fourth", 4, node.Controller, node.Router)
+	m.admitted(third)
+	m.admitted(fourth)
+	both := ids(m.self, former)
+	if _, err := cmdVoters.Propose(ctx, m.cons, votersInput{both}); err != nil {
+		t.Fatal(err)
+	}
+	voters := func() []node.ID { rec, _ := TheRecord(m.view()); return rec.Voters }
+	if err := p.writeVoters(ctx, m.cons.LeadTerm(), m.view()); err != nil || !slices.Equal(voters(), both) {
+		t.Fatalf("voters %v, %v", voters(), err)
+	}
+	// Nobody grows when the others are down.
+	m.net.setDown(third.ID, m.time.Now())
+	m.net.setDown(fourth.ID, m.time.Now())
+	if err := p.writeVoters(ctx, m.cons.LeadTerm(), m.view()); err != nil || !slices.Equal(voters(), ids(m.self)) {
+		t.Fatalf("voters %v, %v", voters(), err)
+	}
+}
+
 // A new Primary does not know for how long others saw a voter dead.
 func TestDeadSinceCountsFromOwnBeginning(t *testing.T) {
 	m := single(t)
