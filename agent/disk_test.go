@@ -221,12 +221,19 @@ func (i *image) tryMount() error {
 
 func (i *image) mount() {
 	i.t.Helper()
-	if out, err := exec.Command("e2fsck", "-p", i.file).CombinedOutput(); err != nil {
-		i.t.Logf("e2fsck: %v: %s", err, out) // 1 means that it mended something
-	}
-	if err := i.tryMount(); err != nil {
-		i.t.Fatal(err)
-	}
+	eventually(i.t, "the disk is good again", func() error { // the old loop device may still be at it
+		if out, err := exec.Command("e2fsck", "-p", i.file).CombinedOutput(); err != nil {
+			return fmt.Errorf("e2fsck: %w: %s", err, out) // 1 means that it mended something
+		}
+		if err := i.tryMount(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(i.path, "probe"), nil, 0o600); err != nil {
+			i.unmount()
+			return err
+		}
+		return nil
+	})
 }
 
 func (i *image) unmount() {

@@ -89,7 +89,8 @@ func TestJoinRefused(t *testing.T) {
 			"address in use", func(m *machine, _ *local.JoinRequest) {
 				m.cfg.Advertise, m.cfg.Ports.RPC = n1.cfg.Advertise, n1.cfg.Ports.RPC
 			},
-			local.CodeConflict, []string{"address " + n1.cfg.Advertise + ` is in use by node "n1"`, "--advertise"},
+			local.CodeConflict,
+			[]string{"address " + n1.cfg.Advertise + ` is in use by node "n1"`, "--advertise"},
 		},
 		{"clock ahead", func(m *machine, _ *local.JoinRequest) { m.cfg.ClockOffset = 40 * time.Second }, local.CodeRefused, []string{"clock is off by 40s", "at most 30s", "set the clock"}},
 		{"clock behind", func(m *machine, _ *local.JoinRequest) { m.cfg.ClockOffset = -40 * time.Second }, local.CodeRefused, []string{"clock is off by -40s", "set the clock"}},

@@ -191,6 +191,12 @@ func TestRemovedNodeRefused(t *testing.T) {
 		}
 		conn.Close()
 	}
+	eventually(t, "two controllers have one vote", func() error {
+		if s := n1.nodeNamed("n2").Voter; s != local.VoterNonvoter {
+			return errors.New("n2 is " + s)
+		}
+		return nil
+	})
 	before := n1.state()
 	for _, m := range g.machines {
 		for _, a := range append(controllersOnly(), membersOnly(self)...) {

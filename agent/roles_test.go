@@ -169,7 +169,7 @@ func TestControllerRoleComesAndGoes(t *testing.T) {
 			return fmt.Errorf("the sealing ring is still there")
 		}
 		if _, err := os.Stat(n3.cfg.raftDir()); !os.IsNotExist(err) {
-			return fmt.Errorf("the state is still there: %v", err)
+			return fmt.Errorf("the state is still there: %w", err)
 		}
 		return nil
 	})

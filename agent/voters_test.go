@@ -59,9 +59,14 @@ func TestVotersFollowControllers(t *testing.T) {
 	if got := len(a.Controllers()); got != 5 {
 		t.Errorf("the dea knows %d controllers", got)
 	}
-	if !slices.Equal(a.Voters, n1.node().dir.get().Voters) {
-		t.Error("the dea knows other voters")
-	}
+	eventually(t, "all know the voters", func() error {
+		for _, m := range g.machines {
+			if have := m.node().dir.get().Voters; len(have) != 5 || !slices.Equal(have, n1.node().dir.get().Voters) {
+				return fmt.Errorf("%s knows %q", m.name, have)
+			}
+		}
+		return nil
+	})
 	// Only controllers hold the sealing ring and the servers' secrets.
 	if a.Controller != nil || g.machines[1].files()["pki/sealing.keyring"] != "" {
 		t.Error("a node without the role has a controller's secrets")

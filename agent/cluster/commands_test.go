@@ -56,15 +56,21 @@ func TestSetRoles(t *testing.T) {
 		{"changed meanwhile", boss, RoleRequest{Node: n.ID, Roles: dea, Generation: 7}, rpcerr.Conflict, "the roles of second were changed meanwhile", "look at them and try again"},
 		{"the last controller", boss, RoleRequest{Node: "first", Roles: dea, Generation: 1}, rpcerr.Precondition, "first is the last controller: it cannot be removed", lastHint},
 		{
-			"base", boss, RoleRequest{Node: n.ID, Roles: node.NewRoleSet(node.DEA), Generation: 1}, rpcerr.Precondition,
+			"base", boss,
+			RoleRequest{Node: n.ID, Roles: node.NewRoleSet(node.DEA), Generation: 1},
+			rpcerr.Precondition,
 			"the base role cannot be removed: every node has it; to take the node out of the cluster use: kato node remove", "",
 		},
 		{
-			"another's, without the role", itself, RoleRequest{Node: m.self.ID, Roles: core.With(dea), Generation: 1}, rpcerr.Denied,
+			"another's, without the role", itself,
+			RoleRequest{Node: m.self.ID, Roles: core.With(dea), Generation: 1},
+			rpcerr.Denied,
 			"only a controller may change the roles of another node", "run the command on a controller",
 		},
 		{
-			"beyond the token", itself, RoleRequest{Node: n.ID, Roles: dea.With(node.NewRoleSet(node.MySQL)), Generation: 1}, rpcerr.Denied,
+			"beyond the token", itself,
+			RoleRequest{Node: n.ID, Roles: dea.With(node.NewRoleSet(node.MySQL)), Generation: 1},
+			rpcerr.Denied,
 			"this node's join token did not allow the role mysql", "run the command on a controller: kato role add mysql --node second",
 		},
 	} {
@@ -148,11 +154,15 @@ func TestRemoveNode(t *testing.T) {
 			{Caller{ID: dea.ID}, RemoveRequest{Node: "other"}, rpcerr.Denied, "only a controller may remove another node", "run the command on a controller"},
 			{boss, RemoveRequest{Node: "dea"}, rpcerr.Precondition, "node dea is up", `run "stackato-agent leave" there, or give --force`},
 			{
-				boss, RemoveRequest{Node: "first", Begin: true}, rpcerr.Precondition, "no other controller is up: without first nobody could lead",
+				boss,
+				RemoveRequest{Node: "first", Begin: true},
+				rpcerr.Precondition, "no other controller is up: without first nobody could lead",
 				"start another controller first, or give --force if they are gone for good",
 			},
 			{
-				boss, RemoveRequest{Node: "first"}, rpcerr.Precondition,
+				boss,
+				RemoveRequest{Node: "first"},
+				rpcerr.Precondition,
 				"only 0 of the 1 voters would be up without first: the cluster could not go on",
 				`run "stackato-agent leave" on it, which hands over its vote first, or start another controller`,
 			},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stackato/stackato/agent/cluster/pki"
@@ -158,7 +159,7 @@ func TestRotateCA(t *testing.T) {
 	if b, active := bundle(); len(b) != 1 || active != out.KeyID || issuer() != out.KeyID {
 		t.Errorf("%d authorities, %s signs", len(b), active)
 	}
-	if bytes.Contains([]byte(m.rows()), []byte(old[:20])) && len(Authorities(m.view(), "cluster")) != 1 {
+	if strings.Contains(m.rows(), old[:20]) && len(Authorities(m.view(), "cluster")) != 1 {
 		t.Error("the old authority is still there")
 	}
 }
@@ -355,12 +356,13 @@ func TestResealInBatches(t *testing.T) {
 			}
 		}
 	}()
-	out, err := m.RotateSealingKey(ctx, func(context.Context, []byte) []string { return nil }, quiet)
+	_, err := m.RotateSealingKey(ctx, func(context.Context, []byte) []string { return nil }, quiet)
 	<-done
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err = m.RotateSealingKey(ctx, func(context.Context, []byte) []string { return nil }, quiet); err != nil {
+	out, err := m.RotateSealingKey(ctx, func(context.Context, []byte) []string { return nil }, quiet)
+	if err != nil {
 		t.Fatal(err)
 	}
 	sealedAnew(t, m, m.ring, out.KeyID)

@@ -275,7 +275,7 @@ func TestConfigurationRefused(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, "c1")
 	for text, want := range map[string]string{
-		"data_dir: /x\nnmae: n1\n":          "line 2: field nmae not found",
+		"data_dir: /x\nnickname: n1\n":      "line 2: field nickname not found",
 		"data_dir: /x\nports: {rpc: abc}":   "line 2: cannot unmarshal",
 		"data_dir: relative\n":              `data_dir "relative" is not an absolute path`,
 		"data_dir: /x\ntiming: fast\n":      "timing: unknown timing profile",

@@ -67,7 +67,7 @@ func TestManyKills(t *testing.T) {
 // logTo returns what writes to the test's log and to the file of envLog.
 func logTo(t *testing.T) func(format string, args ...any) {
 	t.Helper()
-	var w io.Writer = io.Discard
+	w := io.Discard
 	if path := os.Getenv(envLog); path != "" {
 		f, err := os.Create(path)
 		must(t, err)
