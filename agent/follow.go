@@ -19,16 +19,17 @@ const (
 	assignmentWait = 20 * time.Second       // one wait for news
 	followPause    = 200 * time.Millisecond // after a failure, doubled up to …
 	followPauseMax = 5 * time.Second
-	// removedAfter is how long every controller that answers must have
-	// refused this node before it takes itself for removed.
-	removedAfter = 15 * time.Second
-	checkEvery   = time.Second // of certificates and duties that end
+	checkEvery     = time.Second // of certificates and duties that end
 
 	// How long a leaving controller waits for the others to take over;
 	// Consul's and Nomad's servers need about 20 s.
 	handOverWait       = 2 * time.Minute
 	forcedHandOverWait = 30 * time.Second
 )
+
+// removedAfter is how long every controller that answers must have refused this
+// node before it takes itself for removed. Tests set it before they begin.
+var removedAfter = 15 * time.Second
 
 // follow takes over each new assignment until ctx ends.
 func (r *runtime) follow(ctx context.Context) error {
@@ -72,6 +73,7 @@ func (r *runtime) followOnce(ctx context.Context) error {
 func (r *runtime) nextAssignment(ctx context.Context, wait time.Duration) (cluster.Assignment, error) {
 	have := r.dir.get()
 	if r.role != nil && r.role.inGroup() {
+		r.waitReplayed(ctx, have.Index)
 		a, err := r.role.ctl.WatchAssignment(ctx, r.id.ID, have.Digest(), wait)
 		if err == nil && a.Index >= have.Index {
 			return a, nil
@@ -87,6 +89,19 @@ func (r *runtime) nextAssignment(ctx context.Context, wait time.Duration) (clust
 		return cluster.Assignment{}, rpcerr.New(rpcerr.Unavailable, "the controller is behind (index %d, have %d)", a.Index, have.Index)
 	}
 	return *a, nil
+}
+
+// replayWait bounds how long a controller that starts waits for its own
+// tables before it asks another.
+const replayWait = 3 * time.Second
+
+// waitReplayed waits until this controller's tables show what it knew when it
+// was last up: while the log is replayed they show the past.
+func (r *runtime) waitReplayed(ctx context.Context, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, replayWait)
+	defer cancel()
+	// Without a Primary nothing is replayed; then another is asked.
+	_ = r.role.cons.State().WaitApplied(ctx, index)
 }
 
 // noteRefusal watches for the signs of having been removed: every answer is

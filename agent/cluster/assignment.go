@@ -117,6 +117,8 @@ func (c *Controller) WatchAssignment(ctx context.Context, id node.ID, have strin
 	for {
 		a, err := c.nextAssignment(waiting, id, have)
 		switch {
+		case errors.Is(err, errBehind) && waiting.Err() == nil:
+			continue // something has changed: perhaps it has caught up
 		case errors.Is(err, rpcerr.NotFound):
 			return c.freshAssignment(ctx, id)
 		case err != nil:
@@ -129,15 +131,20 @@ func (c *Controller) WatchAssignment(ctx context.Context, id node.ID, have strin
 	}
 }
 
+// errBehind says that the tables are still empty: the controller has just
+// started, or joined.
+var errBehind = rpcerr.New(rpcerr.Unavailable, "this controller has not caught up yet")
+
 // nextAssignment builds the assignment; if that is the one that the node has,
-// it then waits until something in it has changed, or ctx ends.
+// or the tables are empty, it then waits until something in it has changed, or
+// ctx ends.
 func (c *Controller) nextAssignment(ctx context.Context, id node.ID, have string) (a Assignment, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// The wait's own error only says that it ended.
 	_ = c.cons.State().Watch(ctx, func(v *consensus.View) {
 		a, err = c.assignment(v, id)
-		if err != nil || a.Digest() != have {
+		if !errors.Is(err, errBehind) && (err != nil || a.Digest() != have) {
 			stop()
 		}
 	})
@@ -158,7 +165,7 @@ func (c *Controller) freshAssignment(ctx context.Context, id node.ID) (Assignmen
 func (c *Controller) assignment(v *consensus.View, id node.ID) (Assignment, error) {
 	rec, ok := TheRecord(v)
 	if !ok {
-		return Assignment{}, rpcerr.New(rpcerr.Unavailable, "this controller has not caught up yet")
+		return Assignment{}, errBehind
 	}
 	m, ok := consensus.Get[Member](v, nodesTable, "id", string(id))
 	if !ok {
