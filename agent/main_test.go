@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		}
 	}
+	removedAfter = 5 * time.Second
 	goleak.VerifyTestMain(m,
 		// Raft never answers a future whose entry lies in the state machine's
 		// queue when it shuts down; the waiting goroutine stays.

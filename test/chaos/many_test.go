@@ -27,9 +27,7 @@ const manyRounds = 30
 // again and again at random, while clients work on all of them. After each
 // round every node must take writes again.
 func TestManyKills(t *testing.T) {
-	if os.Getenv(envLong) != "1" {
-		t.Skipf("takes minutes: set %s=1", envLong)
-	}
+	long(t)
 	seed := rand.Uint64()
 	if s := os.Getenv(envSeed); s != "" {
 		var err error

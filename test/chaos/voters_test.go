@@ -4,15 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/stackato/stackato/test/cluster"
 )
 
+// long skips a test that takes minutes, unless the long ones are wanted.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv(envLong) != "1" {
+		t.Skip("takes minutes: set " + envLong + "=1, or run make test-long")
+	}
+}
+
 // TestReplaceEveryNode replaces three nodes one after the other, the Primary
 // among them, while a client goes on writing settings.
 func TestReplaceEveryNode(t *testing.T) {
+	long(t)
 	ctx := bounded(t, 5*time.Minute)
 	c := formed(ctx, t, cluster.Options{Nodes: 3, Roles: cluster.EveryController, NoDocker: true})
 	waitAgreement(ctx, t, c, 3, 3, c.Nodes()...)
@@ -49,6 +59,7 @@ func anyOf(c *cluster.Cluster, start int) func() *cluster.Node {
 // takes its place in Raft, Consul and Nomad. Then the cluster shrinks to two
 // controllers, which make one voter.
 func TestDeadVoterReplaced(t *testing.T) {
+	long(t)
 	ctx := bounded(t, 3*time.Minute)
 	c := formed(ctx, t, cluster.Options{Nodes: 4, Roles: cluster.EveryController, NoDocker: true})
 	waitAgreement(ctx, t, c, 4, 3, c.Nodes()[:3]...) // the fourth runs no Nomad

@@ -45,6 +45,19 @@ func without(nodes []*Node, n *Node) []*Node {
 func TestSurvive(t *testing.T) {
 	c := New(t, Options{Nodes: 3, Roles: EveryController, NoDocker: true})
 	must(t, c.Form(bounded(t, time.Minute)))
+	// A controller runs a Nomad server once it has a vote.
+	must(t, c.WaitFor(bounded(t, time.Minute), "Nomad on three voters", func() error {
+		for _, n := range c.Nodes() {
+			pids, err := n.PIDs("nomad")
+			if err != nil {
+				return err
+			}
+			if len(pids) != 1 {
+				return fmt.Errorf("%s runs %d", n.Name, len(pids))
+			}
+		}
+		return nil
+	}))
 	must(t, c.WaitHealthy(bounded(t, time.Minute)))
 
 	part := func(name string, f func(*testing.T, context.Context)) {
