@@ -43,7 +43,7 @@ func TestFeatures(t *testing.T) {
 var (
 	featureColumns = []string{"id", "feature", "state", "where", "test"}
 	featureID      = regexp.MustCompile(`^[A-Z]{1,2}-[0-9]{2,3}$`)
-	goTestName     = regexp.MustCompile(`^(?:([\w./-]+)\.)?((?:Test|Fuzz)\w*)(?:/.+)?$`)
+	goTestName     = regexp.MustCompile(`^(?:([\w./-]+)\.)?((?:Test|Fuzz|Benchmark)\w*)(?:/.+)?$`)
 )
 
 // checkFeatures returns what is wrong with the tables, in their order.
