@@ -149,6 +149,9 @@ func TestFullDisk(t *testing.T) {
 // TestReadOnlyDisk lets ext4 do what it does after an error of its device: it
 // turns read-only under the open files.
 func TestReadOnlyDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the full disk stands for both")
+	}
 	t.Parallel()
 	m := newMachine(t, "n1")
 	disk := newImage(t, m)
