@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stackato/stackato/agent/local"
+	"github.com/stackato/stackato/agent/node"
 )
 
 // MembershipOptions describe a node at Init and Join.
@@ -85,8 +86,8 @@ func (n *Node) Leave(ctx context.Context, force bool) error {
 
 // Form makes a cluster of the nodes: the first one by Init, the others by
 // Join in order, so that the first controllers are the voters. It returns
-// when every node knows all of them and a Primary (not yet: when Consul and
-// Nomad are ready, see [Cluster.WaitHealthy]).
+// when every node knows all of them, a Primary and its voters (not yet: when
+// Consul and Nomad are ready, see [Cluster.WaitHealthy]).
 func (c *Cluster) Form(ctx context.Context) error {
 	nodes := c.Nodes()
 	start := time.Now()
@@ -114,7 +115,44 @@ func (c *Cluster) Form(ctx context.Context) error {
 			c.opts.Logf("%s: %s joined in %s", c.Name, n.Name, since(joined))
 		}
 	}
-	return c.WaitMembers(ctx, len(nodes))
+	if err := c.WaitMembers(ctx, len(nodes)); err != nil {
+		return err
+	}
+	return c.WaitVoters(ctx)
+}
+
+// WaitVoters returns when every node that is on counts the voters that the
+// controllers make: 1, 3 or 5. Before that a cluster of three controllers may
+// have one voter, and does not survive its loss.
+func (c *Cluster) WaitVoters(ctx context.Context) error {
+	return c.WaitFor(ctx, "every controller to have its vote", func() error {
+		for _, n := range c.Nodes() {
+			if n.hostPID() == 0 {
+				continue
+			}
+			members, err := n.Client().Nodes(ctx)
+			if err != nil {
+				return fmt.Errorf("%s: %w", n.Name, err)
+			}
+			controllers, voters := 0, 0
+			for _, m := range members {
+				if m.Roles.Has(node.Controller) {
+					controllers++
+				}
+				if m.Voter == local.VoterVoter || m.Voter == local.VoterPrimary {
+					voters++
+				}
+			}
+			want := 1
+			if controllers >= 3 {
+				want = min(controllers-1+controllers%2, 5)
+			}
+			if voters != want {
+				return fmt.Errorf("%s counts %d voters of %d controllers, not %d", n.Name, voters, controllers, want)
+			}
+		}
+		return nil
+	})
 }
 
 // WaitMembers returns when every node that is on names the same Primary and
