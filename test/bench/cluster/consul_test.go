@@ -7,13 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stackato/stackato/agent/cluster"
 	nodes "github.com/stackato/stackato/test/cluster"
@@ -34,10 +30,6 @@ func consulOf(b *testing.B, n *nodes.Node) *consulAPI {
 }
 
 func dialConsul(n *nodes.Node) (*consulAPI, error) {
-	pids, err := n.PIDs("consul")
-	if err != nil || len(pids) == 0 {
-		return nil, fmt.Errorf("no Consul on %s: %w", n.Name, err)
-	}
 	data, err := os.ReadFile(n.HostPath("/var/lib/stackato/assignment.json"))
 	if err != nil {
 		return nil, err
@@ -49,37 +41,7 @@ func dialConsul(n *nodes.Node) (*consulAPI, error) {
 	if a.Controller == nil {
 		return nil, errors.New("not a controller")
 	}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return dialInside(ctx, pids[0], network, addr)
-	}
-	return &consulAPI{&http.Client{Transport: &http.Transport{DialContext: dial}}, a.Controller.ConsulManagement}, nil
-}
-
-// dialInside connects from the network namespace of a process. The thread
-// goes back to its own, or is thrown away.
-func dialInside(ctx context.Context, pid int, network, addr string) (net.Conn, error) {
-	runtime.LockOSThread()
-	home, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, err
-	}
-	defer home.Close()
-	there, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, err
-	}
-	defer there.Close()
-	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return nil, err
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
-		runtime.UnlockOSThread()
-	}
-	return conn, err
+	return &consulAPI{&http.Client{Transport: &http.Transport{DialContext: n.Dial}}, a.Controller.ConsulManagement}, nil
 }
 
 func (c *consulAPI) close() { c.client.CloseIdleConnections() }
