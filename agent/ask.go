@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/stackato/stackato/agent/member"
 	"github.com/stackato/stackato/agent/node"
@@ -63,7 +64,7 @@ func (r *runtime) askOrder() []node.Node {
 			}
 		case n.ID == primary:
 			lead = append(lead, n)
-		case containsID(a.Voters, n.ID):
+		case slices.Contains(a.Voters, n.ID):
 			voters = append(voters, n)
 		default:
 			rest = append(rest, n)
@@ -71,13 +72,4 @@ func (r *runtime) askOrder() []node.Node {
 	}
 	rand.Shuffle(len(voters), func(i, j int) { voters[i], voters[j] = voters[j], voters[i] })
 	return append(append(append(self, lead...), voters...), rest...)
-}
-
-func containsID(ids []node.ID, id node.ID) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }

@@ -91,7 +91,7 @@ func voterState(a cluster.Assignment, primary node.ID, n node.Node) string {
 	switch {
 	case n.ID == primary:
 		return local.VoterPrimary
-	case containsID(a.Voters, n.ID):
+	case slices.Contains(a.Voters, n.ID):
 		return local.VoterVoter
 	case n.Roles.Has(node.Controller):
 		return local.VoterNonvoter

@@ -89,7 +89,7 @@ func (r *runtime) quorum(ctx context.Context) (inspect.Quorum, error) {
 		if n.ID == t.Primary {
 			q.Primary = n.Name
 		}
-		if containsID(t.Voters, n.ID) {
+		if slices.Contains(t.Voters, n.ID) {
 			q.Voters = append(q.Voters, inspect.Voter{Name: n.Name, Alive: answers[n.ID]})
 		}
 	}

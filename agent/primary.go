@@ -180,7 +180,7 @@ func (w *primaryWork) ensureConsulToken(ctx context.Context, c *consul.Client, n
 // isServer reports whether a node should run a server. Those that did are
 // kept in the voters until the others vote, see cluster.Primary.
 func (w *primaryWork) isServer(a cluster.Assignment, id string) bool {
-	return containsID(a.Voters, node.ID(id))
+	return slices.Contains(a.Voters, node.ID(id))
 }
 
 // nomad bootstraps access control, writes roles and zones as node metadata,
@@ -262,7 +262,7 @@ func (w *primaryWork) nomadServers(ctx context.Context, c *nomad.Client, a clust
 	}
 	for _, m := range members {
 		name, region, _ := strings.Cut(m.Name, ".")
-		server := slices.ContainsFunc(a.Nodes, func(n node.Node) bool { return n.Name == name && containsID(a.Voters, n.ID) })
+		server := slices.ContainsFunc(a.Nodes, func(n node.Node) bool { return n.Name == name && slices.Contains(a.Voters, n.ID) })
 		if !server && m.Status == "failed" {
 			if err := c.ForceLeave(ctx, name, region); err != nil {
 				return fmt.Errorf("nomad: %w", err)

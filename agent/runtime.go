@@ -125,7 +125,7 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.wantsController(a) {
+	if a.Self.Roles.Has(node.Controller) {
 		if r.role, err = openController(ctx, r); err != nil {
 			return err
 		}
@@ -149,12 +149,6 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) (err error) {
 	parts.start("checks", r.checks)
 	parts.start("announcement", r.announce)
 	return nil
-}
-
-// wantsController reports whether Raft has to run: with the role, and after
-// losing it until the others do without this node.
-func (r *runtime) wantsController(a cluster.Assignment) bool {
-	return a.Self.Roles.Has(node.Controller)
 }
 
 // controller implements cluster.Current.
