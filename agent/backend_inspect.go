@@ -125,7 +125,7 @@ func (r *runtime) consulSeen(ctx context.Context) ([]inspect.Seen, error) {
 
 // dockerInfo asks the Docker Engine what it is.
 func (a *Agent) dockerInfo(ctx context.Context) (fence.Info, error) {
-	e, err := fence.New(a.cfg.DockerSocket)
+	e, err := fence.NewEngine(a.cfg.DockerSocket)
 	if err != nil {
 		return fence.Info{}, err
 	}

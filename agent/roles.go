@@ -68,7 +68,7 @@ func (r *runtime) checkRole(ctx context.Context, a cluster.Assignment, role node
 }
 
 func (r *runtime) dockerPing(ctx context.Context) error {
-	f, err := fence.New(r.cfg.DockerSocket)
+	f, err := fence.NewEngine(r.cfg.DockerSocket)
 	if err != nil {
 		return err
 	}

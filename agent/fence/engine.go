@@ -49,11 +49,11 @@ type Engine struct {
 	transport *http.Transport
 }
 
-// New makes a client for the engine behind a unix socket; "" is
+// NewEngine makes a client for the engine behind a unix socket; "" is
 // [DefaultSocket]. It connects to nothing: the engine may come and go. The
 // version of the API is agreed on at the first call, which is what lets it
 // speak to engines from 20.10 on. DOCKER_* variables have no influence.
-func New(socket string) (*Engine, error) {
+func NewEngine(socket string) (*Engine, error) {
 	socket = cmp.Or(socket, DefaultSocket)
 	if !filepath.IsAbs(socket) {
 		return nil, fmt.Errorf("docker socket %q is not an absolute path", socket)

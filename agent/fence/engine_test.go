@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newEngine(t *testing.T, socket string) *Engine {
 	t.Helper()
-	e, err := New(socket)
+	e, err := NewEngine(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestRefusedIsNotUnreachable(t *testing.T) {
 }
 
 func TestNewRefusesRelativePath(t *testing.T) {
-	if _, err := New("docker.sock"); err == nil {
+	if _, err := NewEngine("docker.sock"); err == nil {
 		t.Error("accepted")
 	}
 }
