@@ -13,6 +13,7 @@ package rpcerr
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -84,6 +85,8 @@ type Error struct {
 	// Retryable says that the same request may succeed later and had no
 	// effect, or that repeating it (with its request id) does no harm.
 	Retryable bool `json:"retryable,omitempty"`
+	// Data is the error in the terms of the layer above, for programs.
+	Data json.RawMessage `json:"data,omitempty"`
 
 	cause error
 }
@@ -112,6 +115,13 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 func (e *Error) WithRetryable(yes bool) *Error {
 	out := *e
 	out.Retryable = yes
+	return &out
+}
+
+// WithData returns a copy that carries data for the layer above.
+func (e *Error) WithData(data json.RawMessage) *Error {
+	out := *e
+	out.Data = data
 	return &out
 }
 
@@ -166,7 +176,7 @@ func From(err error) *Error {
 	out := &Error{ErrCode: Internal, Message: err.Error(), cause: err}
 	switch {
 	case errors.As(err, &e):
-		out.ErrCode, out.Retryable = e.ErrCode, e.Retryable
+		out.ErrCode, out.Retryable, out.Data = e.ErrCode, e.Retryable, e.Data
 	case errors.As(err, &c):
 		out.ErrCode = Code(c.Code())
 	case errors.As(err, &k):
