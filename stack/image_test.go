@@ -1,0 +1,102 @@
+package stack
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// image returns the name of a stack's image, which it makes if it is missing.
+func image(t *testing.T, variant string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("makes a stack image: not in -short")
+	}
+	if os.Getenv("STACKATO_TEST_DOCKER") != "1" && exec.Command("docker", "info").Run() != nil {
+		t.Skip("no Docker Engine answers; set STACKATO_TEST_DOCKER=1 to make this an error")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "../scripts/stack", variant).CombinedOutput()
+	if err != nil {
+		t.Fatalf("scripts/stack %s: %v\n%s", variant, err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}
+
+// inside runs a shell script in a container of the image, as root without any
+// capability, and returns its lines.
+func inside(t *testing.T, image, script string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	args := []string{"run", "--rm", "--network", "none", "--cap-drop", "ALL", "--label", "stackato.test=" + os.Getenv("STACKATO_TEST_RUN"), image, "bash", "-c", script}
+	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("in %s: %v\n%s", image, err, out)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func TestImageHasTheUserAndItsDirectories(t *testing.T) {
+	got := inside(t, image(t, "small"), `
+id -u vcap; id -u stackato; id -un 2000
+stat -c '%n %U %G %a' /home/vcap /home/vcap/app /home/vcap/deps /home/vcap/logs /home/vcap/tmp
+readlink /home/stackato
+echo ~stackato
+echo "$LANG $PATH"
+find / -xdev -type f \( -perm -4000 -o -perm -2000 \) 2>/dev/null || true
+`)
+	want := []string{
+		"2000", "2000", "vcap",
+		"/home/vcap vcap vcap 755", "/home/vcap/app vcap vcap 755", "/home/vcap/deps vcap vcap 755",
+		"/home/vcap/logs vcap vcap 755", "/home/vcap/tmp vcap vcap 755",
+		"vcap",
+		"/home/vcap",
+		"C.UTF-8 /usr/local/bin:/usr/bin:/bin",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestImageHasItsTools(t *testing.T) {
+	got := inside(t, image(t, "small"), `
+set -e
+for tool in bash curl /usr/sbin/nginx python3 unzip ps; do
+	command -v "$tool" >/dev/null || echo "$tool is missing"
+done
+test -s /etc/ssl/certs/ca-certificates.crt || echo no certificates
+python3 -m venv /tmp/venv && /tmp/venv/bin/pip --version >/dev/null && echo venv works
+grep '^variant=' /etc/stackato-stack
+`)
+	if diff := cmp.Diff([]string{"venv works", "variant=small"}, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestNameChangesWithTheDefinitionOnly(t *testing.T) {
+	name := func(variant string) string {
+		out, err := exec.Command("../scripts/stack", "--name", variant).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	small, full := name("small"), name("full")
+	if small != name("small") || small == full {
+		t.Errorf("names: small %q, then %q; full %q", small, name("small"), full)
+	}
+	if !strings.HasPrefix(small, "stackato/stack:small-") || !strings.HasPrefix(full, "stackato/stack:full-") {
+		t.Errorf("names: %q, %q", small, full)
+	}
+	if out, err := exec.Command("../scripts/stack", "huge").CombinedOutput(); err == nil || !strings.Contains(string(out), "small|full") {
+		t.Errorf("unknown variant: %v\n%s", err, out)
+	}
+}
