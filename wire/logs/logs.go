@@ -39,4 +39,7 @@ type ReadRequest struct {
 // is the newest ones if Descending, else the oldest.
 type ReadResponse struct {
 	Lines []Line `json:"lines"`
+	// More: the answer would have grown too large, so it has fewer lines than
+	// Limit although there are more behind the last one.
+	More bool `json:"more,omitempty"`
 }
