@@ -158,6 +158,9 @@ func (s *Server) self() node.ID {
 
 // invoke reads the request, runs the handler and writes the response.
 func (s *Server) invoke(w http.ResponseWriter, r *http.Request, e *endpoint, c Caller) (err error) {
+	if e.raw != nil {
+		return s.invokeRaw(w, r, e, c)
+	}
 	timeout := DefaultTimeout
 	if !e.info.Stream {
 		timeout = callTimeout(r, e.info.Timeout)
@@ -191,10 +194,22 @@ func (s *Server) invoke(w http.ResponseWriter, r *http.Request, e *endpoint, c C
 	return nil
 }
 
+// invokeRaw runs a raw method, which reads and writes by itself.
+func (s *Server) invokeRaw(w http.ResponseWriter, r *http.Request, e *endpoint, c Caller) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.stopping, cancel)()
+	_, err := s.guard(e, c, func() (any, error) { return nil, e.raw(ctx, w, r, c) })
+	return err
+}
+
 // guard turns a panic of a handler into an error; the stack is logged.
 func (s *Server) guard(e *endpoint, c Caller, fn func() (any, error)) (resp any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			if r == http.ErrAbortHandler { //nolint:errorlint // the very value, as in net/http
+				panic(r)
+			}
 			s.log.Error("handler panicked", "method", e.info.Name, "caller", c.label(), "request_id", c.RequestID,
 				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			resp, err = nil, rpcerr.New(rpcerr.Internal, "%s failed on this node, request %s", e.info.Name, c.RequestID).

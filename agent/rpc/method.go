@@ -61,6 +61,7 @@ type endpoint struct {
 	heartbeat time.Duration
 	call      func(ctx context.Context, c Caller, body []byte) (any, error)
 	stream    func(ctx context.Context, c Caller, body []byte, send func(any) error) error
+	raw       func(ctx context.Context, w http.ResponseWriter, r *http.Request, c Caller) error
 }
 
 var methodPattern = regexp.MustCompile(`^[a-z][a-z-]*(\.[a-z][a-z-]*)+$`)
