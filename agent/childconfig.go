@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
@@ -45,6 +46,12 @@ func writeConfig(c childConfig) error {
 	case consul.Config:
 		_, err = consul.Write(c)
 	case nomad.Config:
+		// The client refuses to start without the directories of its volumes.
+		for _, v := range c.Client.HostVolumes {
+			if err := os.MkdirAll(v.Path, 0o755); err != nil { //nolint:gosec // containers look into it
+				return err
+			}
+		}
 		_, err = nomad.Write(c)
 	}
 	return err
@@ -129,6 +136,8 @@ func (k *children) nomadConfig(a cluster.Assignment, bin string) (childConfig, e
 		c.Client = nomad.ClientConfig{
 			Enabled: true, Interface: iface, Meta: roleMeta(a.Self),
 			DockerEndpoint: "unix://" + k.r.cfg.DockerSocket,
+			// The one directory that containers share with their node.
+			HostVolumes: map[string]nomad.HostVolume{"stackato": {Path: k.r.cfg.path("fence", "public")}},
 		}
 	}
 	return c, nil

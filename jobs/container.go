@@ -85,7 +85,7 @@ func (c container) config() map[string]any {
 func (c container) task() *api.Task {
 	return &api.Task{
 		Name: TaskName, Driver: "docker", Config: c.config(),
-		User: "root", // whatever the image says; see capabilities
+		User: "0", // root, whatever the image says; see capabilities
 		Resources: &api.Resources{
 			CPU: ptr(shares(c.size.MemoryMB)), MemoryMB: ptr(max(c.size.MemoryMB, 10)),
 		},
