@@ -7,14 +7,29 @@ package routing
 // that controller. After a change of controller the first message is a
 // snapshot.
 type Update struct {
-	Term     uint64  `json:"term"`
-	Version  uint64  `json:"version"`
+	Term    uint64 `json:"term"`
+	Version uint64 `json:"version"`
+	// Source names the counter of Version: the controller and the start of its
+	// process. Versions of different sources are not compared, terms always are.
+	Source   string  `json:"source,omitempty"`
 	Snapshot bool    `json:"snapshot,omitempty"`
 	Routes   []Route `json:"routes,omitempty"`  // new or changed, whole
 	Removed  []Key   `json:"removed,omitempty"` // not in a snapshot
 	// System names what is served by controllers: hosts that are reached
 	// through every controller in Targets.
 	System *System `json:"system,omitempty"`
+}
+
+// Position says how far a router has read the feed.
+type Position struct {
+	Term    uint64 `json:"term"`
+	Version uint64 `json:"version"`
+	Source  string `json:"source,omitempty"`
+}
+
+// Position returns where the router stands that has applied u.
+func (u *Update) Position() Position {
+	return Position{Term: u.Term, Version: u.Version, Source: u.Source}
 }
 
 // Key names a route: a host in lower case ("app.example.com", or

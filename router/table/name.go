@@ -1,0 +1,81 @@
+package table
+
+import (
+	"strings"
+
+	"github.com/stackato/stackato/wire/routing"
+)
+
+// Bounds of what is a route. Hosts as DNS has them, paths as Cloud Foundry's
+// API takes them (128 characters), with room.
+const (
+	maxHost = 253
+	maxPath = 512
+)
+
+// Host returns the host of a Host header or of a TLS server name in the form
+// of a route's key: lower case, without port and without a dot at the end. It
+// is "" for what cannot be the host of a route. It allocates only if there are
+// capitals in it.
+func Host(header string) string {
+	h := withoutPort(header)
+	h = strings.TrimSuffix(h, ".")
+	if h == "" || len(h) > maxHost {
+		return ""
+	}
+	capitals := false
+	for i := range len(h) {
+		c := h[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
+		case 'A' <= c && c <= 'Z':
+			capitals = true
+		case c == ':' && header[0] == '[': // an IPv6 address
+		default:
+			return ""
+		}
+	}
+	if capitals {
+		return strings.ToLower(h)
+	}
+	return h
+}
+
+// withoutPort cuts ":8080" off. The brackets of an IPv6 address go as well.
+func withoutPort(s string) string {
+	if strings.HasPrefix(s, "[") {
+		if i := strings.IndexByte(s, ']'); i > 0 && (i == len(s)-1 || s[i+1] == ':') {
+			return s[1:i]
+		}
+		return ""
+	}
+	if i := strings.IndexByte(s, ':'); i >= 0 {
+		if strings.IndexByte(s[i+1:], ':') >= 0 {
+			return ""
+		}
+		return s[:i]
+	}
+	return s
+}
+
+// cleanKey brings the key of a route into the form in which it is looked up.
+// Paths are folded to lower case, as gorouter compares them.
+func cleanKey(k routing.Key) (key routing.Key, wild, ok bool) {
+	host := k.Host
+	if rest, found := strings.CutPrefix(host, "*."); found {
+		host, wild = rest, true
+	}
+	key.Host = Host(host)
+	if key.Host == "" || strings.ContainsAny(host, ":[") {
+		return key, wild, false
+	}
+	path := strings.ToLower(strings.TrimRight(k.Path, "/"))
+	if path == "" {
+		return key, wild, true
+	}
+	if path[0] != '/' || len(path) > maxPath || strings.ContainsAny(path, "?# \t\r\n") {
+		return key, wild, false
+	}
+	key.Path = path
+	return key, wild, true
+}
