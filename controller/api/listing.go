@@ -1,0 +1,267 @@
+package api
+
+import (
+	"cmp"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stackato/stackato/controller/cf"
+)
+
+// listing says how one resource is listed: page, per_page, order_by, guids,
+// label_selector, created_ats, updated_ats and include work for all of them.
+type listing[T any] struct {
+	resource func(*T) cf.Resource
+	metadata func(*T) cf.Metadata // nil: no labels
+	// filters are the further query parameters. A row is listed if its value
+	// is one of those asked for.
+	filters map[string]func(*T) string
+	// params are query parameters that the handler looks at itself.
+	params []string
+	// orders are further values of order_by. order is the default one; nil is
+	// created_at.
+	orders map[string]func(a, b *T) int
+	order  func(a, b *T) int
+	// includes are the values of include=; included returns what goes under
+	// "included" for the rows of the page.
+	includes []string
+	included func(r *request, what map[string]bool, rows []T) map[string]any
+	present  func(r *request, row T) any
+}
+
+type pagination struct {
+	TotalResults int   `json:"total_results"`
+	TotalPages   int   `json:"total_pages"`
+	First        link  `json:"first"`
+	Last         link  `json:"last"`
+	Next         *link `json:"next"`
+	Previous     *link `json:"previous"`
+}
+
+type page struct {
+	Pagination pagination     `json:"pagination"`
+	Resources  []any          `json:"resources"`
+	Included   map[string]any `json:"included,omitempty"`
+}
+
+// serve answers with the page of rows that the query asks for. Rows must
+// already be limited to what the user may see.
+func (l listing[T]) serve(r *request, rows iter.Seq[T]) (response, error) {
+	if err := l.checkQuery(r.query); err != nil {
+		return response{}, err
+	}
+	what, err := r.include(l.includes...)
+	if err != nil {
+		return response{}, err
+	}
+	match, err := l.matcher(r.query)
+	if err != nil {
+		return response{}, err
+	}
+	compare, err := l.comparer(r.query.Get("order_by"))
+	if err != nil {
+		return response{}, err
+	}
+	number, size, err := pageOf(r.query)
+	if err != nil {
+		return response{}, err
+	}
+	var found []*T
+	for row := range rows {
+		if match(&row) {
+			found = append(found, &row)
+		}
+	}
+	slices.SortFunc(found, compare)
+	from := min((number-1)*size, len(found))
+	var shown []T
+	for _, row := range found[from:min(from+size, len(found))] {
+		shown = append(shown, *row)
+	}
+	out := page{Pagination: paginate(r, len(found), number, size), Resources: []any{}}
+	for _, row := range shown {
+		out.Resources = append(out.Resources, l.present(r, row))
+	}
+	if l.included != nil && len(what) > 0 {
+		out.Included = l.included(r, what, shown)
+	}
+	return ok(out)
+}
+
+// checkQuery refuses parameters that mean nothing here: a mistyped filter
+// must not list everything.
+func (l listing[T]) checkQuery(q url.Values) error {
+	valid := []string{"page", "per_page", "order_by", "guids", "created_ats", "updated_ats"}
+	if l.metadata != nil {
+		valid = append(valid, "label_selector")
+	}
+	if len(l.includes) > 0 {
+		valid = append(valid, "include")
+	}
+	valid = append(append(valid, l.params...), sortedKeys(l.filters)...)
+	var unknown []string
+	for _, name := range sortedKeys(q) {
+		base, _, _ := strings.Cut(name, "[")
+		if !slices.Contains(valid, base) {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return cf.ErrBadQuery.With("The query parameter is invalid: Unknown query parameter(s): '%s'. Valid parameters are: '%s'",
+			strings.Join(unknown, "', '"), strings.Join(valid, "', '"))
+	}
+	return nil
+}
+
+func (l listing[T]) matcher(q url.Values) (func(*T) bool, error) {
+	var tests []func(*T) bool
+	add := func(name string, field func(*T) string) {
+		if _, asked := q[name]; !asked {
+			return
+		}
+		want := map[string]bool{}
+		for _, v := range list(q.Get(name)) {
+			want[v] = true
+		}
+		tests = append(tests, func(row *T) bool { return want[field(row)] })
+	}
+	add("guids", func(row *T) string { return l.resource(row).GUID })
+	for name, field := range l.filters {
+		add(name, field)
+	}
+	if s := q.Get("label_selector"); s != "" {
+		selector, err := parseSelector(s)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range selector {
+			tests = append(tests, func(row *T) bool { return part.matches(l.metadata(row).Labels) })
+		}
+	}
+	for name, values := range q {
+		base, op, _ := strings.Cut(strings.TrimSuffix(name, "]"), "[")
+		if base != "created_ats" && base != "updated_ats" {
+			continue
+		}
+		within, err := timeTest(base, op, values[0])
+		if err != nil {
+			return nil, err
+		}
+		tests = append(tests, func(row *T) bool {
+			if base == "created_ats" {
+				return within(l.resource(row).CreatedAt)
+			}
+			return within(l.resource(row).UpdatedAt)
+		})
+	}
+	return func(row *T) bool {
+		for _, t := range tests {
+			if !t(row) {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+// timeTest compares whole seconds, which is what clients see.
+func timeTest(name, op, value string) (func(time.Time) bool, error) {
+	var want []int64
+	for _, v := range list(value) {
+		t, err := time.Parse(time.RFC3339, v)
+		if err != nil {
+			return nil, cf.ErrBadQuery.With("The query parameter is invalid: %s has an invalid timestamp format. Timestamps should be formatted as 'YYYY-MM-DDThh:mm:ssZ'", sentence(name))
+		}
+		want = append(want, t.Unix())
+	}
+	if op == "" {
+		return func(t time.Time) bool { return slices.Contains(want, t.Unix()) }, nil
+	}
+	accepts := map[string][]int{"lt": {-1}, "lte": {-1, 0}, "gt": {1}, "gte": {1, 0}}[op]
+	if accepts == nil || len(want) != 1 {
+		return nil, cf.ErrBadQuery.With("The query parameter is invalid: %s takes a list of times, or one of [lt], [lte], [gt], [gte] with one time", sentence(name))
+	}
+	return func(t time.Time) bool { return slices.Contains(accepts, cmp.Compare(t.Unix(), want[0])) }, nil
+}
+
+// comparer ends every order with the GUID, so that pages never overlap.
+func (l listing[T]) comparer(by string) (func(a, b *T) int, error) {
+	orders := map[string]func(a, b *T) int{
+		"created_at": func(a, b *T) int { return l.resource(a).CreatedAt.Compare(l.resource(b).CreatedAt) },
+		"updated_at": func(a, b *T) int { return l.resource(a).UpdatedAt.Compare(l.resource(b).UpdatedAt) },
+	}
+	for k, v := range l.orders {
+		orders[k] = v
+	}
+	name, descending := strings.CutPrefix(by, "-")
+	name = strings.TrimPrefix(name, "+")
+	name = strings.TrimSpace(name) // an unescaped "+" is a space
+	first, known := orders[name]
+	if by == "" {
+		if first, known = l.order, l.order != nil; !known {
+			first, known = orders["created_at"], true
+		}
+	}
+	if !known {
+		return nil, cf.ErrBadQuery.With("The query parameter is invalid: Order by can only be: '%s'", strings.Join(sortedKeys(orders), "', '"))
+	}
+	return func(a, b *T) int {
+		c := cmp.Or(first(a, b), cmp.Compare(l.resource(a).GUID, l.resource(b).GUID))
+		if descending {
+			return -c
+		}
+		return c
+	}, nil
+}
+
+func pageOf(q url.Values) (number, size int, err error) {
+	number, size = 1, 50
+	if v := q.Get("page"); v != "" {
+		if number, err = strconv.Atoi(v); err != nil || number < 1 || number > 1<<31 {
+			return 0, 0, cf.ErrBadQuery.With("The query parameter is invalid: Page must be a positive integer")
+		}
+	}
+	if v := q.Get("per_page"); v != "" {
+		if size, err = strconv.Atoi(v); err != nil || size < 1 || size > 5000 {
+			return 0, 0, cf.ErrBadQuery.With("The query parameter is invalid: Per page must be between 1 and 5000")
+		}
+	}
+	return number, size, nil
+}
+
+func paginate(r *request, total, number, size int) pagination {
+	pages := max(1, (total+size-1)/size)
+	href := func(n int) link {
+		q := url.Values{}
+		for k, v := range r.query {
+			q[k] = v
+		}
+		q.Set("page", strconv.Itoa(n))
+		q.Set("per_page", strconv.Itoa(size))
+		return link{Href: r.link(r.URL.EscapedPath(), "?", q.Encode())}
+	}
+	out := pagination{TotalResults: total, TotalPages: pages, First: href(1), Last: href(pages)}
+	if number < pages {
+		next := href(number + 1)
+		out.Next = &next
+	}
+	if number > 1 {
+		previous := href(min(number-1, pages))
+		out.Previous = &previous
+	}
+	return out
+}
+
+// emptyList answers a list call for what is not there yet.
+func emptyList(r *request) (response, error) {
+	number, size, err := pageOf(r.query)
+	if err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusOK, body: page{Pagination: paginate(r, 0, number, size), Resources: []any{}}}, nil
+}
