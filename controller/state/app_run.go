@@ -1,0 +1,113 @@
+package state
+
+import (
+	"context"
+	"time"
+
+	"github.com/stackato/stackato/controller/cf"
+)
+
+// AppStart starts or restarts an app.
+type AppStart struct {
+	GUID string `json:"guid"`
+	// Restart makes new versions of an app that is started already; without
+	// it such an app is left as it is.
+	Restart bool `json:"restart,omitempty"`
+	// Version is the name of the new process versions.
+	Version string `json:"version"`
+	// RevisionGUID is for the revision, if a new one is due.
+	RevisionGUID string    `json:"revision_guid"`
+	At           time.Time `json:"at"`
+}
+
+var startApp = newCommand("cf.app.start", 1, func(tx *Tx, in AppStart) (cf.App, error) {
+	a, err := getApp(tx, in.GUID)
+	if err != nil {
+		return a, err
+	}
+	if a.State == cf.AppStarted && !in.Restart {
+		return a, nil
+	}
+	if a.DropletGUID == "" {
+		return a, cf.ErrUnprocessable.With("Assign a droplet before starting this app.")
+	}
+	supersede(tx, a.GUID, in.At)
+	if err := nextRevision(tx, &a, in.RevisionGUID, "", in.At); err != nil {
+		return a, err
+	}
+	if err := runNewVersions(tx, &a, in.Version, in.At); err != nil {
+		return a, err
+	}
+	return a, nil
+})
+
+// StartApp starts or restarts an app with its current droplet, environment
+// and settings, and returns it.
+func (s *Store) StartApp(ctx context.Context, in AppStart) (cf.App, error) {
+	return startApp.do(ctx, s, in)
+}
+
+var stopApp = newCommand("cf.app.stop", 1, func(tx *Tx, in Target) (cf.App, error) {
+	a, err := getApp(tx, in.GUID)
+	if err != nil {
+		return a, err
+	}
+	supersede(tx, a.GUID, in.At)
+	if a.State == cf.AppStopped {
+		return a, nil
+	}
+	a.State = cf.AppStopped
+	a.UpdatedAt = in.At
+	apps.put(tx, a)
+	return a, nil
+})
+
+// StopApp stops an app and returns it.
+func (s *Store) StopApp(ctx context.Context, t Target) (cf.App, error) { return stopApp.do(ctx, s, t) }
+
+// runNewVersions puts the app as started, every process with a new version.
+func runNewVersions(tx *Tx, a *cf.App, version string, at time.Time) error {
+	a.State = cf.AppStarted
+	a.UpdatedAt = at
+	apps.put(tx, *a)
+	for _, p := range processes.list(tx, "app", a.GUID) {
+		if err := newVersion(tx, *a, p, version, at); err != nil {
+			return err
+		}
+		p.Version = version
+		processes.put(tx, p)
+	}
+	return nil
+}
+
+// newVersion keeps what a process would run now under the name of a version.
+func newVersion(tx *Tx, a cf.App, p cf.Process, version string, at time.Time) error {
+	d, ok := droplets.get(tx, "id", a.DropletGUID)
+	if !ok || d.State != cf.DropletStaged {
+		return cf.ErrUnprocessable.With("The current droplet is gone. Stage the app again: cf restage %s", a.Name)
+	}
+	pv := cf.ProcessVersion{
+		ProcessSettings: p.ProcessSettings,
+		ProcessGUID:     p.GUID,
+		Version:         version,
+		AppGUID:         a.GUID,
+		Type:            p.Type,
+		DropletGUID:     d.GUID,
+		Droplet:         d.Blob,
+		Stack:           a.Stack,
+		PlacementZone:   a.PlacementZone,
+		Env:             a.Env,
+		Services:        boundServices(tx, a.GUID),
+		Sidecars:        sidecarsOf(tx, a.GUID, p.Type),
+		RevisionGUID:    a.RevisionGUID,
+		CreatedAt:       at,
+	}
+	if pv.Command == "" {
+		pv.Command = d.ProcessTypes[p.Type]
+	}
+	if d.Stack != "" {
+		pv.Stack = d.Stack
+	}
+	processVersions.put(tx, pv)
+	return nil
+}
