@@ -1,0 +1,41 @@
+package blob
+
+// Limits bound what developers upload. Zero fields mean the default.
+type Limits struct {
+	// Size of the zip in bytes. Default 1 GiB, as Cloud Foundry's
+	// max_package_size.
+	Size int64
+	// Unpacked is the sum of all files in bytes. Default 4 GiB.
+	Unpacked int64
+	// Entries of the zip. Default 200,000.
+	Entries int
+	// Directory is the size of the zip's list of entries in bytes, which is
+	// held in memory. Default 64 MiB.
+	Directory int64
+	// Ratio of unpacked to packed size above which an archive of more than
+	// 256 MiB is taken for a bomb. Default 200.
+	Ratio int64
+	// Resources is how many files one request may name. Default 200,000.
+	Resources int
+}
+
+const ratioFrom = 256 << 20 // bytes
+
+func (l Limits) withDefaults() Limits {
+	or := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	or(&l.Size, 1<<30)
+	or(&l.Unpacked, 4<<30)
+	or(&l.Directory, 64<<20)
+	or(&l.Ratio, 200)
+	if l.Entries == 0 {
+		l.Entries = 200_000
+	}
+	if l.Resources == 0 {
+		l.Resources = 200_000
+	}
+	return l
+}
