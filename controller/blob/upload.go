@@ -48,7 +48,7 @@ func ReadUpload(ctx context.Context, store Store, r *http.Request, limit int64) 
 	up := new(Upload)
 	for range maxParts {
 		part, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // a wrapped one is an early end
 			return up, nil
 		}
 		if err != nil {
@@ -121,7 +121,7 @@ type fromRequest struct{ r io.Reader }
 
 func (f fromRequest) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF { //nolint:errorlint // as Read's contract says
 		err = requestError(err)
 	}
 	return n, err
