@@ -42,7 +42,7 @@ type AppCreation struct {
 	Web cf.Process `json:"web"`
 }
 
-var createApp = newCommand("cf.app.create", 1, func(tx *Tx, in AppCreation) (none, error) {
+var createApp = newAudited("cf.app.create", 1, func(tx *Tx, in AppCreation) (none, error) {
 	if apps.has(tx, "name", in.App.SpaceGUID, in.App.Name) {
 		return none{}, cf.ErrUniqueness.With("App with the name '%s' already exists.", in.App.Name)
 	}
@@ -78,7 +78,7 @@ type AppUpdate struct {
 	At            time.Time        `json:"at"`
 }
 
-var updateApp = newCommand("cf.app.update", 1, func(tx *Tx, in AppUpdate) (cf.App, error) {
+var updateApp = newAudited("cf.app.update", 1, func(tx *Tx, in AppUpdate) (cf.App, error) {
 	a, err := getApp(tx, in.GUID)
 	if err != nil {
 		return a, err
@@ -124,7 +124,7 @@ type Target struct {
 	At   time.Time `json:"at"`
 }
 
-var deleteApp = newCommand("cf.app.delete", 1, func(tx *Tx, in Target) (none, error) {
+var deleteApp = newAudited("cf.app.delete", 1, func(tx *Tx, in Target) (none, error) {
 	if _, err := getApp(tx, in.GUID); err != nil {
 		return none{}, err
 	}

@@ -20,7 +20,7 @@ type AppStart struct {
 	At           time.Time `json:"at"`
 }
 
-var startApp = newCommand("cf.app.start", 1, func(tx *Tx, in AppStart) (cf.App, error) {
+var startApp = newAudited("cf.app.start", 1, func(tx *Tx, in AppStart) (cf.App, error) {
 	a, err := getApp(tx, in.GUID)
 	if err != nil {
 		return a, err
@@ -47,7 +47,7 @@ func (s *Store) StartApp(ctx context.Context, in AppStart) (cf.App, error) {
 	return startApp.do(ctx, s, in)
 }
 
-var stopApp = newCommand("cf.app.stop", 1, func(tx *Tx, in Target) (cf.App, error) {
+var stopApp = newAudited("cf.app.stop", 1, func(tx *Tx, in Target) (cf.App, error) {
 	a, err := getApp(tx, in.GUID)
 	if err != nil {
 		return a, err

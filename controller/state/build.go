@@ -32,7 +32,7 @@ func buildsOfApp(r reader, appGUID string) []cf.Build {
 // buildsKept is how many builds of an app are remembered.
 const buildsKept = 50
 
-var createBuild = newCommand("cf.build.create", 1, func(tx *Tx, in cf.Build) (none, error) {
+var createBuild = newAudited("cf.build.create", 1, func(tx *Tx, in cf.Build) (none, error) {
 	p, ok := packages.get(tx, "id", in.PackageGUID)
 	if !ok {
 		return none{}, cf.ErrUnprocessable.With("Unable to use package. Ensure that the package exists and you have access to it.")

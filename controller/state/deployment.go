@@ -61,7 +61,7 @@ type DeploymentCreation struct {
 // deploymentsKept is how many deployments of an app are remembered.
 const deploymentsKept = 50
 
-var createDeployment = newCommand("cf.deployment.create", 1, func(tx *Tx, in DeploymentCreation) (cf.Deployment, error) {
+var createDeployment = newAudited("cf.deployment.create", 1, func(tx *Tx, in DeploymentCreation) (cf.Deployment, error) {
 	d := in.Deployment
 	a, ok := apps.get(tx, "id", d.AppGUID)
 	if !ok {

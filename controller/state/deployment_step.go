@@ -53,7 +53,7 @@ func (s *Store) ProgressDeployment(ctx context.Context, p DeploymentProgress) (c
 	return progressDeployment.do(ctx, s, p)
 }
 
-var continueDeployment = newCommand("cf.deployment.continue", 1, func(tx *Tx, in Target) (cf.Deployment, error) {
+var continueDeployment = newAudited("cf.deployment.continue", 1, func(tx *Tx, in Target) (cf.Deployment, error) {
 	d, err := getDeployment(tx, in.GUID)
 	if err != nil {
 		return d, err
@@ -74,7 +74,7 @@ func (s *Store) ContinueDeployment(ctx context.Context, t Target) (cf.Deployment
 	return continueDeployment.do(ctx, s, t)
 }
 
-var cancelDeployment = newCommand("cf.deployment.cancel", 1, func(tx *Tx, in Target) (cf.Deployment, error) {
+var cancelDeployment = newAudited("cf.deployment.cancel", 1, func(tx *Tx, in Target) (cf.Deployment, error) {
 	d, err := getDeployment(tx, in.GUID)
 	if err != nil {
 		return d, err

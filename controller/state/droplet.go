@@ -26,7 +26,7 @@ func dropletsOfApp(r reader, appGUID string) []cf.Droplet {
 	return out
 }
 
-var createDroplet = newCommand("cf.droplet.create", 1, func(tx *Tx, in cf.Droplet) (none, error) {
+var createDroplet = newAudited("cf.droplet.create", 1, func(tx *Tx, in cf.Droplet) (none, error) {
 	if _, ok := apps.get(tx, "id", in.AppGUID); !ok {
 		return none{}, cf.ErrUnprocessable.With("App is invalid. Ensure it exists and you have access to it.")
 	}
@@ -54,7 +54,7 @@ type DropletUpdate struct {
 	At   time.Time `json:"at"`
 }
 
-var updateDroplet = newCommand("cf.droplet.update", 1, func(tx *Tx, in DropletUpdate) (cf.Droplet, error) {
+var updateDroplet = newAudited("cf.droplet.update", 1, func(tx *Tx, in DropletUpdate) (cf.Droplet, error) {
 	d, ok := droplets.get(tx, "id", in.GUID)
 	if !ok {
 		return d, cf.ErrNotFound.With("Droplet not found")
@@ -80,7 +80,7 @@ func (s *Store) UpdateDroplet(ctx context.Context, u DropletUpdate) (cf.Droplet,
 	return updateDroplet.do(ctx, s, u)
 }
 
-var deleteDroplet = newCommand("cf.droplet.delete", 1, func(tx *Tx, in Target) (none, error) {
+var deleteDroplet = newAudited("cf.droplet.delete", 1, func(tx *Tx, in Target) (none, error) {
 	d, ok := droplets.get(tx, "id", in.GUID)
 	if !ok {
 		return none{}, cf.ErrNotFound.With("Droplet not found")
@@ -135,7 +135,7 @@ type DropletAssignment struct {
 	At           time.Time         `json:"at"`
 }
 
-var assignDroplet = newCommand("cf.droplet.assign", 1, func(tx *Tx, in DropletAssignment) (cf.App, error) {
+var assignDroplet = newAudited("cf.droplet.assign", 1, func(tx *Tx, in DropletAssignment) (cf.App, error) {
 	a, err := getApp(tx, in.AppGUID)
 	if err != nil {
 		return a, err

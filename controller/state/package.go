@@ -32,7 +32,7 @@ func older(a, b cf.Resource) int {
 	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.GUID, b.GUID))
 }
 
-var createPackage = newCommand("cf.package.create", 1, func(tx *Tx, in cf.Package) (none, error) {
+var createPackage = newAudited("cf.package.create", 1, func(tx *Tx, in cf.Package) (none, error) {
 	if _, ok := apps.get(tx, "id", in.AppGUID); !ok {
 		return none{}, cf.ErrUnprocessable.With("App is invalid. Ensure it exists and you have access to it.")
 	}
@@ -61,7 +61,7 @@ type PackageUpdate struct {
 // packagesKept is how many ready packages an app keeps, as in Cloud Foundry.
 const packagesKept = 5
 
-var updatePackage = newCommand("cf.package.update", 1, func(tx *Tx, in PackageUpdate) (cf.Package, error) {
+var updatePackage = newAudited("cf.package.update", 1, func(tx *Tx, in PackageUpdate) (cf.Package, error) {
 	p, ok := packages.get(tx, "id", in.GUID)
 	if !ok {
 		return p, cf.ErrNotFound.With("Package not found")
@@ -106,7 +106,7 @@ func expirePackages(tx *Tx, appGUID string) {
 	}
 }
 
-var deletePackage = newCommand("cf.package.delete", 1, func(tx *Tx, in Target) (none, error) {
+var deletePackage = newAudited("cf.package.delete", 1, func(tx *Tx, in Target) (none, error) {
 	if packages.remove(tx, "id", in.GUID) == 0 {
 		return none{}, cf.ErrNotFound.With("Package not found")
 	}

@@ -78,7 +78,7 @@ type ProcessUpdate struct {
 	At      time.Time `json:"at"`
 }
 
-var updateProcess = newCommand("cf.process.update", 1, func(tx *Tx, in ProcessUpdate) (cf.Process, error) {
+var updateProcess = newAudited("cf.process.update", 1, func(tx *Tx, in ProcessUpdate) (cf.Process, error) {
 	p, err := getProcess(tx, in.GUID)
 	if err != nil {
 		return p, err

@@ -128,7 +128,7 @@ type RevisionUpdate struct {
 	At       time.Time        `json:"at"`
 }
 
-var updateRevision = newCommand("cf.revision.update", 1, func(tx *Tx, in RevisionUpdate) (cf.Revision, error) {
+var updateRevision = newAudited("cf.revision.update", 1, func(tx *Tx, in RevisionUpdate) (cf.Revision, error) {
 	r, ok := revisions.get(tx, "id", in.GUID)
 	if !ok {
 		return r, cf.ErrNotFound.With("Revision not found")

@@ -55,7 +55,7 @@ func boundServices(r reader, appGUID string) []cf.BoundService {
 	return out
 }
 
-var createServiceBinding = newCommand("cf.service_binding.create", 1, func(tx *Tx, in cf.ServiceBinding) (none, error) {
+var createServiceBinding = newAudited("cf.service_binding.create", 1, func(tx *Tx, in cf.ServiceBinding) (none, error) {
 	i, ok := serviceInstances.get(tx, "id", in.ServiceInstanceGUID)
 	if !ok {
 		return none{}, cf.ErrUnprocessable.With("The service instance could not be found: '%s'", in.ServiceInstanceGUID)
@@ -97,7 +97,7 @@ type ServiceBindingUpdate struct {
 	At       time.Time        `json:"at"`
 }
 
-var updateServiceBinding = newCommand("cf.service_binding.update", 1, func(tx *Tx, in ServiceBindingUpdate) (cf.ServiceBinding, error) {
+var updateServiceBinding = newAudited("cf.service_binding.update", 1, func(tx *Tx, in ServiceBindingUpdate) (cf.ServiceBinding, error) {
 	b, ok := serviceBindings.get(tx, "id", in.GUID)
 	if !ok {
 		return b, cf.ErrNotFound.With("Service credential binding not found")
@@ -113,7 +113,7 @@ func (s *Store) UpdateServiceBinding(ctx context.Context, u ServiceBindingUpdate
 	return updateServiceBinding.do(ctx, s, u)
 }
 
-var deleteServiceBinding = newCommand("cf.service_binding.delete", 1, func(tx *Tx, in Target) (none, error) {
+var deleteServiceBinding = newAudited("cf.service_binding.delete", 1, func(tx *Tx, in Target) (none, error) {
 	if serviceBindings.remove(tx, "id", in.GUID) == 0 {
 		return none{}, cf.ErrNotFound.With("Service credential binding not found")
 	}

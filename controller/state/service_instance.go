@@ -28,7 +28,7 @@ func (v *View) ServiceInstancesOfSpace(spaceGUID string) []cf.ServiceInstance {
 	return serviceInstances.list(v, "space", spaceGUID)
 }
 
-var createServiceInstance = newCommand("cf.service_instance.create", 1, func(tx *Tx, in cf.ServiceInstance) (none, error) {
+var createServiceInstance = newAudited("cf.service_instance.create", 1, func(tx *Tx, in cf.ServiceInstance) (none, error) {
 	if serviceInstances.has(tx, "name", in.SpaceGUID, in.Name) {
 		return none{}, cf.ErrUnprocessable.With("The service instance name is taken: %s", in.Name)
 	}
@@ -54,7 +54,7 @@ type ServiceInstanceUpdate struct {
 	At              time.Time        `json:"at"`
 }
 
-var updateServiceInstance = newCommand("cf.service_instance.update", 1, func(tx *Tx, in ServiceInstanceUpdate) (cf.ServiceInstance, error) {
+var updateServiceInstance = newAudited("cf.service_instance.update", 1, func(tx *Tx, in ServiceInstanceUpdate) (cf.ServiceInstance, error) {
 	i, ok := serviceInstances.get(tx, "id", in.GUID)
 	if !ok {
 		return i, cf.ErrNotFound.With("Service instance not found")
@@ -81,7 +81,7 @@ func (s *Store) UpdateServiceInstance(ctx context.Context, u ServiceInstanceUpda
 	return updateServiceInstance.do(ctx, s, u)
 }
 
-var deleteServiceInstance = newCommand("cf.service_instance.delete", 1, func(tx *Tx, in Target) (none, error) {
+var deleteServiceInstance = newAudited("cf.service_instance.delete", 1, func(tx *Tx, in Target) (none, error) {
 	if serviceInstances.remove(tx, "id", in.GUID) == 0 {
 		return none{}, cf.ErrNotFound.With("Service instance not found")
 	}

@@ -32,7 +32,7 @@ func tasksOfApp(r reader, appGUID string) []cf.Task {
 // tasksKept is how many tasks of an app are remembered after their end.
 const tasksKept = 100
 
-var createTask = newCommand("cf.task.create", 1, func(tx *Tx, in cf.Task) (cf.Task, error) {
+var createTask = newAudited("cf.task.create", 1, func(tx *Tx, in cf.Task) (cf.Task, error) {
 	a, err := getApp(tx, in.AppGUID)
 	if err != nil {
 		return in, err
@@ -79,7 +79,7 @@ type TaskUpdate struct {
 	At            time.Time        `json:"at"`
 }
 
-var updateTask = newCommand("cf.task.update", 1, func(tx *Tx, in TaskUpdate) (cf.Task, error) {
+var updateTask = newAudited("cf.task.update", 1, func(tx *Tx, in TaskUpdate) (cf.Task, error) {
 	t, ok := tasks.get(tx, "id", in.GUID)
 	if !ok {
 		return t, cf.ErrNotFound.With("Task not found")
@@ -98,7 +98,7 @@ func (s *Store) UpdateTask(ctx context.Context, u TaskUpdate) (cf.Task, error) {
 	return updateTask.do(ctx, s, u)
 }
 
-var cancelTask = newCommand("cf.task.cancel", 1, func(tx *Tx, in Target) (cf.Task, error) {
+var cancelTask = newAudited("cf.task.cancel", 1, func(tx *Tx, in Target) (cf.Task, error) {
 	t, ok := tasks.get(tx, "id", in.GUID)
 	if !ok {
 		return t, cf.ErrNotFound.With("Task not found")
