@@ -26,6 +26,8 @@ type Agent struct {
 	handler http.Handler // the local API
 	http    *healthServer
 	onReady func() // systemd's notification, or nil
+	// platform is nil for a node that is a member only.
+	platform Platform
 
 	// setup is held while the machine is made a member, or leaves.
 	setup sync.Mutex

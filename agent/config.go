@@ -68,13 +68,21 @@ type Ports struct {
 	RPC    int `yaml:"rpc"`    // default 7300
 	Gossip int `yaml:"gossip"` // default 7301
 	HTTP   int `yaml:"http"`   // default 7302, health and metrics on loopback
+	// API is where a controller's Cloud Controller listens for routers,
+	// default 7303; the same on every node.
+	API int `yaml:"api"`
+	// RouterHTTP and RouterHTTPS are the router's, on every address; defaults
+	// 80 and 443.
+	RouterHTTP  int `yaml:"router_http"`
+	RouterHTTPS int `yaml:"router_https"`
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		DataDir: "/var/lib/stackato", Zone: node.DefaultZone, Timing: "lan", LogLevel: "info",
-		Ports: Ports{RPC: 7300, Gossip: 7301, HTTP: 7302}, Children: true,
+		Ports:        Ports{RPC: 7300, Gossip: 7301, HTTP: 7302, API: 7303, RouterHTTP: 80, RouterHTTPS: 443},
+		Children:     true,
 		DockerSocket: "/var/run/docker.sock", RoleGroups: "/s/etc/kato/role_groups.yml",
 	}
 }
@@ -118,6 +126,7 @@ func (c *Config) fromEnv(env []string) error {
 	}
 	numbers := map[string]*int{
 		"STACKATO_RPC_PORT": &c.Ports.RPC, "STACKATO_GOSSIP_PORT": &c.Ports.Gossip, "STACKATO_HTTP_PORT": &c.Ports.HTTP,
+		"STACKATO_API_PORT": &c.Ports.API, "STACKATO_ROUTER_HTTP_PORT": &c.Ports.RouterHTTP, "STACKATO_ROUTER_HTTPS_PORT": &c.Ports.RouterHTTPS,
 	}
 	for _, kv := range env {
 		k, v, _ := strings.Cut(kv, "=")
@@ -163,7 +172,10 @@ func (c Config) Validate() error {
 	if _, err := c.Level(); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}
-	for name, p := range map[string]int{"rpc": c.Ports.RPC, "gossip": c.Ports.Gossip, "http": c.Ports.HTTP} {
+	for name, p := range map[string]int{
+		"rpc": c.Ports.RPC, "gossip": c.Ports.Gossip, "http": c.Ports.HTTP, "api": c.Ports.API,
+		"router_http": c.Ports.RouterHTTP, "router_https": c.Ports.RouterHTTPS,
+	} {
 		if p < 1 || p > 65535 {
 			return fmt.Errorf("ports.%s: %d is not from 1 to 65535", name, p)
 		}
@@ -196,6 +208,8 @@ func (c Config) assignmentFile() string { return c.path("assignment.json") }
 func (c Config) keyFile() string        { return c.path("pki", "node.key") }
 func (c Config) certFile() string       { return c.path("pki", "node.crt") }
 func (c Config) caFile() string         { return c.path("pki", "ca.crt") }
+func (c Config) routerCAFile() string   { return c.path("router-ca.crt") }
+func (c Config) routerCertFile() string { return c.path("pki", "router.pem") }
 func (c Config) ringFile() string       { return c.path("pki", "sealing.keyring") }
 func (c Config) adminFile() string      { return c.path("admin.txt") }
 func (c Config) toolsFile() string      { return c.path("tools.env") }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
@@ -28,6 +29,8 @@ type controllerRole struct {
 	ctl  *cluster.Controller
 	reg  *consensus.Registry
 	boss *primaryWork
+	// cloud is nil without a platform.
+	cloud CloudController
 }
 
 // openController opens the replicated state on this node.
@@ -41,6 +44,9 @@ func openController(ctx context.Context, r *runtime) (*controllerRole, error) {
 		return nil, err
 	}
 	c := &controllerRole{r: r, reg: cluster.Registry()}
+	if r.agent.platform != nil {
+		r.agent.platform.Register(c.reg)
+	}
 	c.cons, err = consensus.Open(consensus.Config{
 		ID: r.id.ID, Address: r.dir.get().Self.RPCAddr(), Dir: r.cfg.raftDir(),
 		Timing: timing, Stream: raftStream{r.server.Raft(), r}, Peers: cluster.Peers{Client: r.client},
@@ -54,10 +60,30 @@ func openController(ctx context.Context, r *runtime) (*controllerRole, error) {
 		Version: buildinfo.Version, Logger: r.log, Admitted: c.admitted, Removed: c.removed,
 	})
 	c.boss = newPrimaryWork(r, c)
-	if err := c.bootstrap(); err != nil {
+	err = c.bootstrap()
+	if err == nil && r.agent.platform != nil {
+		c.cloud, err = r.agent.platform.Controller(c.cloudEnv(ring))
+	}
+	if err != nil {
 		return nil, errors.Join(err, c.cons.Close())
 	}
 	return c, nil
+}
+
+// cloudEnv is what the Cloud Controller gets from this node.
+func (c *controllerRole) cloudEnv(ring *seal.Ring) ControllerEnv {
+	r, a := c.r, c.r.dir.get()
+	return ControllerEnv{
+		Self: a.Self, ClusterID: r.id.ClusterID, Domain: a.Domain, Dir: r.cfg.path("controller"),
+		Consensus: c.cons, Cluster: c.ctl, Listen: r.apiListener, APIPort: r.cfg.Ports.API, Nomad: nomadHTTP,
+		Topology: func() (Topology, <-chan struct{}) {
+			a, changed := r.dir.watch()
+			return Topology{a.Nodes, a.Voters}, changed
+		},
+		Seal:  func(plain []byte, context string) []byte { return ring.Seal(plain, []byte(context)) },
+		Open:  func(sealed []byte, context string) ([]byte, error) { return ring.Open(sealed, []byte(context)) },
+		Nodes: nodeCalls{r}, Logs: logStore{r}, Logger: r.log, Now: r.cfg.Now,
+	}
 }
 
 // bootstrap makes a new group on the first node of a cluster.
@@ -114,7 +140,14 @@ func (c *controllerRole) writeToolsFile() error {
 }
 
 // lead does the Primary's work in the given term.
-func (c *controllerRole) lead(ctx context.Context, term uint64) { c.boss.run(ctx, term) }
+func (c *controllerRole) lead(ctx context.Context, term uint64) {
+	var wg sync.WaitGroup
+	wg.Go(func() { c.boss.run(ctx, term) })
+	if c.cloud != nil {
+		wg.Go(func() { c.cloud.Lead(ctx, term) })
+	}
+	wg.Wait()
+}
 
 // admitTimeout bounds what is done in Consul for a node that comes or goes.
 const admitTimeout = 3 * time.Second

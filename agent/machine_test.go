@@ -52,7 +52,7 @@ func newMachine(t testing.TB, name string) *machine {
 	cfg.DataDir = filepath.Join(dir, "data")
 	cfg.Name, cfg.Children = name, false
 	cfg.Advertise = fmt.Sprintf("127.0.1.%d", lastAddress.Add(1)%250+2)
-	cfg.Ports = Ports{RPC: freePort(t, cfg.Advertise), Gossip: freePort(t, cfg.Advertise), HTTP: freePort(t, "127.0.0.1")}
+	cfg.Ports.RPC, cfg.Ports.Gossip, cfg.Ports.HTTP = freePort(t, cfg.Advertise), freePort(t, cfg.Advertise), freePort(t, "127.0.0.1")
 	cfg.RoleGroups = filepath.Join(dir, "role_groups.yml")
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)

@@ -52,6 +52,11 @@ func (r *runtime) checkRole(ctx context.Context, a cluster.Assignment, role node
 		if state, why := r.consensusState(); state != local.StateRunning {
 			return state, why
 		}
+		if r.role.cloud != nil {
+			if err := r.role.cloud.Ready(); err != nil {
+				return local.StateStarting, err.Error()
+			}
+		}
 		if a.IsVoter() {
 			return r.worst("consul", "nomad")
 		}
@@ -63,6 +68,9 @@ func (r *runtime) checkRole(ctx context.Context, a cluster.Assignment, role node
 		if err := r.dockerPing(ctx); err != nil {
 			return local.StateFailed, err.Error()
 		}
+		return r.parts.state(role)
+	case node.Router:
+		return r.parts.state(role)
 	}
 	return local.StateRunning, ""
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stackato/stackato/agent/apptail"
 	"github.com/stackato/stackato/agent/catalog"
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/cluster/pki"
@@ -35,6 +36,8 @@ type runtime struct {
 	kids   *children
 	role   *controllerRole // nil without the controller role
 	cat    *catalog.Registrar
+	parts  *roleParts
+	logs   *apptail.Store // nil without a platform
 
 	// ending gets the reason why this life is over: what to do before the
 	// next one begins (nil: nothing).
@@ -74,6 +77,7 @@ func newRuntime(a *Agent) (*runtime, error) {
 	r.dir.primary = r.primary
 	r.client = rpc.NewClient(r.creds, rpc.ClientConfig{Observe: a.http.observeRPC})
 	r.kids = newChildren(r)
+	r.parts = newRoleParts(r)
 	if r.cat, err = newCatalog(r); err != nil {
 		return nil, err
 	}
@@ -125,6 +129,11 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.agent.platform != nil {
+		if r.logs, err = apptail.OpenStore(apptail.StoreConfig{Dir: r.cfg.path("logs", "apps"), Log: r.log}); err != nil {
+			return err
+		}
+	}
 	if a.Self.Roles.Has(node.Controller) {
 		if r.role, err = openController(ctx, r); err != nil {
 			return err
@@ -132,6 +141,7 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) (err error) {
 	}
 	cluster.Serve(r.server, r.controller)
 	serveNode(r.server, r)
+	servePlatform(r.server, r)
 	if r.gossip, err = r.newGossip(a); err != nil {
 		return err
 	}
@@ -140,10 +150,17 @@ func (r *runtime) start(ctx context.Context, parts *lifecycle) (err error) {
 		parts.start("consensus", r.role.cons.Run)
 		parts.start("controller", r.role.run)
 	}
+	if r.logs != nil {
+		parts.start("logs of apps", r.logs.Run)
+	}
 	parts.start("gossip", r.gossip.Run)
 	parts.start("Consul and Nomad", r.kids.run)
 	if r.cfg.Children { // else the Consul on this machine is somebody else's
 		parts.start("catalog", r.cat.Run)
+	}
+	parts.start("roles", r.parts.run)
+	if r.role != nil && r.role.cloud != nil {
+		parts.start("Cloud Controller", r.role.cloud.Run)
 	}
 	parts.start("assignment", r.follow)
 	parts.start("checks", r.checks)

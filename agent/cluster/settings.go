@@ -33,12 +33,20 @@ type KnownSetting struct {
 const (
 	voterGrace      = "cluster/voter_grace_seconds"
 	certificateDays = "cluster/certificate_days"
+
+	// What the platform reads.
+	stackImage   = "cloud/stack_image"
+	certificates = "cloud/certificates"
+	stagingProxy = "cloud/staging_http_proxy"
 )
 
 // KnownSettings lists the settings that this release reads.
 func KnownSettings() []KnownSetting {
 	return []KnownSetting{
 		{voterGrace, json.RawMessage("30"), "seconds without a sign of life after which a dead voter is replaced (1 to 86400)", 1, 24 * 3600},
+		{stackImage, json.RawMessage(`""`), "image that apps are staged and run in, with its tag (scripts/stack makes it)", 0, 0},
+		{certificates, json.RawMessage(`""`), "further certificate authorities, PEM, that staging and app containers trust", 0, 0},
+		{stagingProxy, json.RawMessage(`""`), "HTTP proxy that staging containers use, such as http://proxy:3128", 0, 0},
 		{certificateDays, json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)", 1, 365},
 	}
 }

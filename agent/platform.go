@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/stackato/stackato/agent/cluster"
+	"github.com/stackato/stackato/agent/consensus"
+	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/wire/instance"
+	"github.com/stackato/stackato/wire/logs"
+	"github.com/stackato/stackato/wire/routing"
+	"github.com/stackato/stackato/wire/staging"
+)
+
+// Platform is what nodes run beyond membership: the Cloud Controller on
+// controllers, the router on routers. The daemon's main gives it to
+// [Agent.UsePlatform]; a node without one is a member only.
+type Platform interface {
+	// Register adds the Cloud Controller's tables and commands, before the
+	// replicated state is opened.
+	Register(*consensus.Registry)
+	// Controller and Router make the parts of this node. They start nothing.
+	Controller(ControllerEnv) (CloudController, error)
+	Router(RouterEnv) (Router, error)
+}
+
+// CloudController is the Cloud Controller of one controller node. What nodes
+// ask for is checked against who asks: from is the calling node, proved by
+// its certificate.
+type CloudController interface {
+	// Run serves until ctx is done.
+	Run(ctx context.Context) error
+	// Lead does the Primary's work until ctx, which ends with leadership, is
+	// done.
+	Lead(ctx context.Context, term uint64)
+	// Ready is nil when the API can be used, else why not.
+	Ready() error
+
+	Instance(ctx context.Context, from node.ID, r InstanceRequest) (instance.Spec, error)
+	Build(ctx context.Context, from node.ID, r BuildRequest) (staging.Spec, error)
+	Blob(ctx context.Context, from node.ID, r BlobRequest) (io.ReadCloser, int64, error)
+	PutDroplet(ctx context.Context, from node.ID, r UploadRequest, body io.Reader) (instance.Blob, error)
+	PutCache(ctx context.Context, from node.ID, r UploadRequest, body io.Reader) (instance.Blob, error)
+	Result(ctx context.Context, from node.ID, r ResultRequest) error
+	// Routes sends the feed of a router until ctx is done.
+	Routes(ctx context.Context, from node.ID, send func(*routing.Update) error) error
+
+	// HeldBlob and HoldBlob serve other controllers: this node's own copies.
+	HeldBlob(ctx context.Context, digest string) (io.ReadCloser, int64, error)
+	HoldBlob(ctx context.Context, digest string, body io.Reader) error
+}
+
+// Router is the router of one node.
+type Router interface {
+	Run(ctx context.Context) error
+	// Withdraw takes an instance out. After it no new request goes there.
+	Withdraw(routing.Withdrawal)
+	// Ready is nil when requests are served, else why not.
+	Ready() error
+}
+
+// InstanceRequest asks what an allocation is started from.
+type InstanceRequest struct {
+	AllocID string `json:"alloc_id"`
+	Kind    string `json:"kind"` // instance.KindApp or KindTask
+	Process string `json:"process"`
+	Version string `json:"version"`
+}
+
+// BuildRequest asks what a staging allocation works on.
+type BuildRequest struct {
+	AllocID string `json:"alloc_id"`
+	Build   string `json:"build"`
+}
+
+// BlobRequest asks for a blob: with a build's token, or "" for a droplet that
+// is to run on the asking node.
+type BlobRequest struct {
+	Digest string `json:"digest"`
+	Token  string `json:"token,omitempty"`
+}
+
+// UploadRequest comes before a droplet or build cache.
+type UploadRequest struct {
+	Build string `json:"build"`
+	Token string `json:"token"`
+}
+
+// ResultRequest reports the end of a build.
+type ResultRequest struct {
+	Token  string         `json:"token"`
+	Result staging.Result `json:"result"`
+}
+
+// ControllerEnv is what the Cloud Controller gets from its node.
+type ControllerEnv struct {
+	Self      node.Node
+	ClusterID string
+	Domain    string
+	Dir       string // for its files; made when missing
+	Consensus *consensus.Node
+	Cluster   *cluster.Controller
+	// Topology returns the nodes as last told, and a channel that is closed
+	// at the next change.
+	Topology func() (Topology, <-chan struct{})
+	// Listen opens the API's listener: only routers of the cluster may
+	// connect (mutual TLS). APIPort is its port, the same on every node.
+	Listen  func() (net.Listener, error)
+	APIPort int
+	// Nomad is the address of the local Nomad API.
+	Nomad string
+	// Seal and Open protect secrets in the replicated state; context binds a
+	// sealed value to its place.
+	Seal func(plain []byte, context string) []byte
+	Open func(sealed []byte, context string) ([]byte, error)
+	// Nodes reaches other nodes.
+	Nodes  NodeCalls
+	Logs   LogStore
+	Logger *slog.Logger
+	Now    func() time.Time
+}
+
+// Topology is who belongs to the cluster.
+type Topology struct {
+	Nodes  []node.Node
+	Voters []node.ID
+}
+
+// NodeCalls reaches other nodes for the Cloud Controller. Calls to this node
+// itself work as well.
+type NodeCalls interface {
+	// States calls report with a snapshot and then changes of the instances
+	// on a node, until ctx is done or the connection is lost.
+	States(ctx context.Context, n node.Node, report func(instance.Report)) error
+	// ReadLogs reads lines that a node holds.
+	ReadLogs(ctx context.Context, n node.Node, r logs.ReadRequest) (logs.ReadResponse, error)
+	// HeldBlob and HoldBlob read and write a controller's copy of a blob.
+	HeldBlob(ctx context.Context, n node.Node, digest string) (io.ReadCloser, int64, error)
+	HoldBlob(ctx context.Context, n node.Node, digest string, body io.Reader) error
+}
+
+// LogStore keeps log lines on this node.
+type LogStore interface {
+	Append(logs.Line)
+}
+
+// RouterEnv is what the router gets from its node.
+type RouterEnv struct {
+	Self   node.Node
+	Domain string
+	Dir    string // for its files; made when missing
+	// HTTP and HTTPS are addresses to listen on.
+	HTTP, HTTPS string
+	// Certificate is what is shown to the world; it changes when renewed.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// ControllerTLS is for connections to controllers' APIs.
+	ControllerTLS *tls.Config
+	// Feed calls update with the routes of some controller until ctx is done
+	// or that controller is lost.
+	Feed func(ctx context.Context, update func(*routing.Update) error) error
+	// Confirm asks a node whether an instance still has an address.
+	Confirm func(ctx context.Context, nodeID, address, allocID string) error
+	Logs    LogStore
+	Logger  *slog.Logger
+}
+
+// UsePlatform gives the agent what it runs beyond membership. Call it before
+// Run.
+func (a *Agent) UsePlatform(p Platform) { a.platform = p }
+
+// KnownCloudSettings are settings that the platform reads, by key.
+const (
+	// SettingStackImage is the image that apps are staged and run in, with
+	// its tag.
+	SettingStackImage = "cloud/stack_image"
+	// SettingCertificates are further authorities, PEM, that staging and app
+	// containers trust.
+	SettingCertificates = "cloud/certificates"
+	// SettingStagingProxy is the HTTP proxy of staging containers.
+	SettingStagingProxy = "cloud/staging_http_proxy"
+)
+
+// settingString returns a setting that is a string.
+func settingString(c *cluster.Controller, key string) string {
+	var out string
+	_ = json.Unmarshal(c.Setting(key), &out) // not a string: as if not set
+	return out
+}

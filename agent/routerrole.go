@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stackato/stackato/agent/cluster"
+	"github.com/stackato/stackato/agent/cluster/pki"
+	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/rpc"
+	"github.com/stackato/stackato/wire/routing"
+)
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+// routerRole is the router's part inside of the agent.
+type routerRole struct {
+	Router
+	certificate *appCertificate
+}
+
+func newRouterRole(r *runtime) (*routerRole, error) {
+	a := r.dir.get()
+	c := newAppCertificate(r)
+	rt, err := r.agent.platform.Router(RouterEnv{
+		Self: a.Self, Domain: a.Domain, Dir: r.cfg.path("router"),
+		HTTP: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTP), HTTPS: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTPS),
+		Certificate: c.get, ControllerTLS: r.controllerTLS(), Feed: r.routeFeed, Confirm: r.confirmBackend,
+		Logs: logStore{r}, Logger: r.log,
+	})
+	return &routerRole{rt, c}, err
+}
+
+// Run implements rolePart.
+func (p *routerRole) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.certificate.run(ctx) })
+	group.Go(func() error { return p.Router.Run(ctx) })
+	return group.Wait()
+}
+
+// routeFeed follows the routes of a controller, this node's own first.
+func (r *runtime) routeFeed(ctx context.Context, update func(*routing.Update) error) error {
+	var last error = errNoRole(node.Controller)
+	for _, n := range r.askOrder() {
+		if !r.seen(n.ID) {
+			continue
+		}
+		s, err := rpc.OpenStream(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodRoutes, &rpc.Empty{})
+		if err != nil {
+			last = err
+			continue
+		}
+		defer s.Close()
+		for {
+			u, err := s.Next()
+			if err == nil {
+				err = update(u)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return last
+}
+
+// confirmBackend asks a DEA whether an instance still has an address.
+func (r *runtime) confirmBackend(ctx context.Context, nodeID, address, allocID string) error {
+	n, ok := r.dir.get().Find(node.ID(nodeID))
+	if !ok {
+		return fmt.Errorf("node %s does not belong to the cluster", nodeID)
+	}
+	_, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodConfirm, &confirmRequest{allocID, address})
+	return err
+}
+
+// controllerTLS is for connections of this node's router to controllers.
+func (r *runtime) controllerTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return r.creds.Certificate(), nil
+		},
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection does it: certificates name nodes, not hosts
+		VerifyConnection:   func(cs tls.ConnectionState) error { return r.verifyPeer(cs, node.Controller) },
+	}
+}
+
+// verifyPeer accepts members of the cluster that have a role now.
+func (r *runtime) verifyPeer(cs tls.ConnectionState, role node.Role) error {
+	id, err := pki.Verify(cs.PeerCertificates, r.creds.Roots(), r.creds.ClusterID(), r.creds.Now(), pki.Options{})
+	if err != nil {
+		return err
+	}
+	n, ok := r.dir.Lookup(id.ID)
+	if !ok || !n.Roles.Has(role) {
+		return fmt.Errorf("node %s does not have the role %s", id.ID, role)
+	}
+	return nil
+}
+
+// apiListener is where the Cloud Controller's API listens: for routers of
+// the cluster alone.
+func (r *runtime) apiListener() (net.Listener, error) {
+	addr := net.JoinHostPort(r.dir.get().Self.Address, itoa(r.cfg.Ports.API))
+	return tls.Listen("tcp", addr, &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return r.creds.Certificate(), nil },
+		ClientAuth:       tls.RequireAnyClientCert, // VerifyConnection looks at it
+		VerifyConnection: func(cs tls.ConnectionState) error { return r.verifyPeer(cs, node.Router) },
+	})
+}
+
+var errNoAppCertificate = errors.New("the router's certificate has not been issued yet")
+
+// requestAppCertificate asks a controller for a certificate.
+func (r *runtime) requestAppCertificate(ctx context.Context, csr []byte) (*cluster.AppCertificateResponse, error) {
+	return ask(ctx, r, methodAppCert, &cluster.AppCertificateRequest{CSR: csr})
+}
