@@ -1,0 +1,205 @@
+package fence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stackato/stackato/internal/atomicfile"
+	"github.com/stackato/stackato/wire/instance"
+)
+
+// follow keeps the table what the engine says, also over the engine's own
+// restarts. It ends with ctx only.
+func (f *Fence) follow(ctx context.Context) error {
+	pause := f.pauses()
+	away := false
+	for {
+		err := f.followOnce(ctx, func() {
+			if away {
+				f.cfg.Logger.Info("the Docker Engine answers again")
+			}
+			away = false
+			pause.reset()
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !away {
+			f.cfg.Logger.Error("following the Docker Engine", "error", err)
+		}
+		away = true
+		if err := pause.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// followOnce lists, then handles events until the engine breaks off. Events
+// are asked for from before the list, so that none is lost between the two.
+func (f *Fence) followOnce(ctx context.Context, synced func()) error {
+	since := time.Now()
+	if err := f.resync(ctx); err != nil {
+		return err
+	}
+	synced()
+	f.table.ready()
+	return f.cfg.Engine.events(ctx, since, func(ev event) { f.handle(ctx, ev) })
+}
+
+// resync compares the table with what the engine has.
+func (f *Fence) resync(ctx context.Context) error {
+	list, err := f.cfg.Engine.containers(ctx)
+	if err != nil {
+		return err
+	}
+	present := map[string]Container{}
+	for _, c := range list {
+		present[c.ID] = c
+	}
+	for _, c := range f.table.alive() {
+		if now, ok := present[c.ID]; !ok || !now.running {
+			f.ended(c.ID, now.exitCode, now.oom)
+		}
+	}
+	for _, c := range list {
+		if c.running {
+			f.adopt(c)
+		}
+	}
+	return nil
+}
+
+func (f *Fence) handle(ctx context.Context, ev event) {
+	id := ev.container.ID
+	switch ev.action {
+	case "create":
+		f.prefetch(ev.container)
+	case "start":
+		c, err := f.cfg.Engine.container(ctx, id)
+		if err != nil {
+			if !errors.Is(err, errGone) {
+				f.cfg.Logger.Warn("looking at a started container", "container", id, "error", err)
+			}
+			return
+		}
+		if c.running {
+			f.begun(c)
+		}
+	case "oom":
+		f.table.killed(id)
+		if ev.container.Kind == instance.KindStaging {
+			f.cfg.Log(ev.container.AppGUID, "STG", "0", "The memory limit of staging was reached; a process was killed.")
+		}
+	case "die":
+		f.ended(id, ev.exitCode, false)
+		if ev.container.Kind == instance.KindStaging {
+			f.buildEnded(ev.container)
+		}
+	}
+}
+
+// begun notes a container that was just started. The launcher's own request
+// can come first.
+func (f *Fence) begun(c Container) {
+	if c.Kind == instance.KindStaging {
+		f.observe(c)
+		return
+	}
+	if f.table.started(c) {
+		f.cell(c, "Cell %s created a container for instance %s", f.cfg.Node, c.AllocID)
+		f.observe(c)
+	}
+}
+
+func (f *Fence) observe(c Container) {
+	if f.cfg.Observer != nil {
+		f.cfg.Observer.Started(c)
+	}
+}
+
+// adopt notes a container that ran before fence did. Its app was started
+// already, unless its launcher asks again.
+func (f *Fence) adopt(c Container) {
+	if c.Kind == instance.KindStaging {
+		f.observe(c)
+		return
+	}
+	if !f.table.started(c) {
+		return
+	}
+	f.observe(c)
+	if spec := f.specs.cached(keyOf(c)); spec != nil && f.table.held(c) == 0 {
+		f.check(c, *spec)
+	}
+}
+
+// ended notes the end of a container.
+func (f *Fence) ended(id string, exitCode int, oom bool) {
+	end, ok := f.table.died(id, exitCode, oom)
+	if !ok {
+		return
+	}
+	c := end.container
+	if f.cfg.Observer != nil {
+		f.cfg.Observer.Ended(c)
+	}
+	switch {
+	case end.crashed:
+		f.cell(c, "Instance %s crashed: %s", c.AllocID, end.status.Reason)
+		if wait := end.status.Retry.Sub(f.cfg.Now()); wait > 0 {
+			f.cell(c, "Crashed %d times in a row: the next start waits %s", end.status.Crashes, wait.Round(time.Second))
+		}
+		f.saveCrashes()
+	case c.Kind == instance.KindTask:
+		f.cell(c, "Task ended: %s", end.status.Reason)
+	default:
+		f.cell(c, "Cell %s stopped instance %s", f.cfg.Node, c.AllocID)
+	}
+}
+
+func (f *Fence) buildEnded(c Container) {
+	f.mu.Lock()
+	delete(f.builds, c.ID)
+	f.mu.Unlock()
+	if f.cfg.Observer != nil {
+		f.cfg.Observer.Ended(c)
+	}
+}
+
+func (f *Fence) crashFile() string { return filepath.Join(f.cfg.Dir, "crashes.json") }
+
+// saveCrashes keeps the past of instances over restarts of the agent: they
+// would all begin anew at once. Failing to is not worth stopping for.
+func (f *Fence) saveCrashes() {
+	data, err := json.Marshal(f.table.past())
+	if err == nil {
+		err = atomicfile.Write(f.crashFile(), data, 0o600)
+	}
+	if err != nil {
+		f.cfg.Logger.Error("saving what crashed", "error", err)
+	}
+}
+
+// loadCrashes reads what an earlier run saved. A broken file is no reason not
+// to start: it only makes instances start earlier.
+func (f *Fence) loadCrashes() error {
+	data, err := os.ReadFile(f.crashFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	past := map[string]crashes{}
+	if err := json.Unmarshal(data, &past); err != nil {
+		f.cfg.Logger.Warn("what crashed is forgotten: the file cannot be read", "file", f.crashFile(), "error", err)
+		return nil
+	}
+	f.table.crashes = past
+	return nil
+}

@@ -1,0 +1,163 @@
+package fence
+
+import (
+	"context"
+	"time"
+
+	"github.com/stackato/stackato/wire/instance"
+)
+
+// Changes of one instance's entry, each by the container it is about: what
+// comes late, about a container that is no longer current, changes nothing.
+
+// begin notes that checks run for a container, once; cancel ends them. It
+// reports false if they run already or the container is no more.
+func (t *table) begin(c Container, cancel context.CancelFunc) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.current(c)
+	if e == nil || e.checked || e.failing != "" {
+		return false
+	}
+	e.checked, e.cancel = true, cancel
+	return true
+}
+
+// rewind forgets that checks have begun: the launcher asks (again) for what
+// to start.
+func (t *table) rewind(c Container) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.current(c)
+	if e == nil || !e.checked {
+		return
+	}
+	e.stopChecks()
+	e.checked = false
+	if !e.stopping {
+		e.status.Ready = false
+		t.move(e, instance.Starting)
+	}
+}
+
+// running notes a success of the start-up check.
+func (t *table) running(c Container) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.current(c)
+	if e == nil || e.stopping || e.failing != "" {
+		return false
+	}
+	t.move(e, instance.Running)
+	return true
+}
+
+// setReady puts a running instance into the routes or takes it out. It reports
+// whether that is a change.
+func (t *table) setReady(c Container, ready bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.current(c)
+	if e == nil || e.stopping || e.failing != "" || e.status.State != instance.Running || e.status.Ready == ready {
+		return false
+	}
+	e.status.Ready = ready
+	t.publish(e)
+	return true
+}
+
+// fail notes why fence is about to stop a container. The first reason counts;
+// only who gave it may act on it.
+func (t *table) fail(id, reason string) (Container, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.byContainer(id)
+	if e == nil || !e.alive || e.stopping || e.failing != "" {
+		return Container{}, false
+	}
+	e.failing = reason
+	e.status.Reason, e.status.Ready = reason, false
+	e.stopChecks()
+	t.publish(e)
+	return e.container, true
+}
+
+// stop notes that an instance is told to end. It returns its last status.
+func (t *table) stop(c Container) (instance.Status, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.current(c)
+	if e == nil {
+		return instance.Status{}, false
+	}
+	e.stopChecks()
+	e.status.Ready = false
+	if e.failing != "" {
+		t.publish(e)
+		return e.status, true
+	}
+	e.stopping = true
+	t.move(e, instance.Stopping)
+	return e.status, true
+}
+
+// killed notes that the kernel killed a process of a container for its memory.
+func (t *table) killed(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byContainer(id); e != nil {
+		e.oom = true
+	}
+}
+
+// measured notes what an instance uses. Watchers are not told: it changes all
+// the time.
+func (t *table) measured(id string, u instance.Usage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byContainer(id); e != nil && e.alive {
+		e.status.Usage = u
+	}
+}
+
+// all returns the status of every instance and task.
+func (t *table) all() []instance.Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]instance.Status, 0, len(t.byAlloc))
+	for _, e := range t.byAlloc {
+		out = append(out, e.status)
+	}
+	return out
+}
+
+// alive returns the containers that run.
+func (t *table) alive() []Container {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []Container
+	for _, e := range t.byAlloc {
+		if e.alive {
+			out = append(out, e.container)
+		}
+	}
+	return out
+}
+
+// inUse returns what instances here may be started from again.
+func (t *table) inUse() map[specKey]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[specKey]bool{}
+	for _, e := range t.byAlloc {
+		out[keyOf(e.container)] = true
+	}
+	return out
+}
+
+// retry returns until when an allocation is held back.
+func (t *table) retry(alloc string) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.crashes[alloc].Retry
+}

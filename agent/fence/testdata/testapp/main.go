@@ -1,0 +1,100 @@
+// Command testapp is the app of fence's tests.
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "dial" { // dial address…: which of them answer
+		for _, address := range os.Args[2:] {
+			conn, err := net.DialTimeout("tcp", address, time.Second)
+			fmt.Println(address, err == nil)
+			if err == nil {
+				conn.Close()
+			}
+		}
+		return
+	}
+	var sick, unready atomic.Bool
+	http.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, strings.Join(os.Environ(), "\n"))
+	})
+	http.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
+		status, _ := os.ReadFile("/proc/self/status")
+		w.Write(status)
+	})
+	http.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
+		if sick.Load() {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	http.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if unready.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	http.HandleFunc("/sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
+	http.HandleFunc("/unready", func(_ http.ResponseWriter, r *http.Request) {
+		unready.Store(r.FormValue("no") == "")
+	})
+	http.HandleFunc("/exit", func(_ http.ResponseWriter, r *http.Request) {
+		code, _ := strconv.Atoi(r.FormValue("code"))
+		os.Exit(code)
+	})
+	http.HandleFunc("/eat", func(http.ResponseWriter, *http.Request) {
+		var eaten [][]byte
+		for range 1024 {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = 1
+			}
+			eaten = append(eaten, b)
+		}
+		fmt.Println(len(eaten))
+	})
+	http.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.FormValue("mb"))
+		file, err := os.Create("/home/vcap/tmp/big")
+		if err != nil {
+			http.Error(w, err.Error(), 500)
+			return
+		}
+		for range n {
+			if _, err := file.Write(make([]byte, 1<<20)); err != nil {
+				http.Error(w, err.Error(), 500)
+				return
+			}
+		}
+	})
+	// try answers what the app can do that it must not.
+	http.HandleFunc("/try", func(w http.ResponseWriter, _ *http.Request) {
+		_, err := net.Dial("unix", "/stackato/run/fence.sock")
+		fmt.Fprintln(w, "socket", err == nil)
+		_, err = os.ReadFile("/proc/1/environ")
+		fmt.Fprintln(w, "environ", err == nil)
+		fmt.Fprintln(w, "setuid", syscall.Setuid(0) == nil)
+		fmt.Fprintln(w, "kill", syscall.Kill(1, syscall.SIGTERM) == nil)
+		_, err = os.OpenFile("/dev/stdout", os.O_WRONLY, 0)
+		fmt.Fprintln(w, "stdout", err == nil)
+	})
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	go func() {
+		<-term
+		fmt.Println("app got SIGTERM")
+		os.Exit(0)
+	}()
+	fmt.Println("app listens")
+	fmt.Fprintln(os.Stderr, http.ListenAndServe(":"+os.Getenv("PORT"), nil))
+	os.Exit(3)
+}
