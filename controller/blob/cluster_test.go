@@ -308,7 +308,7 @@ func TestDamageIsRepaired(t *testing.T) {
 // another controller's disk, which can only be streamed.
 func TestPackagesFromAnotherController(t *testing.T) {
 	m := newMesh(t, 2, 1)
-	index := &memoryIndex{places: map[[2]string]Place{}}
+	index := newIndex()
 	jar := string(random(100 << 10))
 	if _, err := add(t, NewPackages(m.nodes["a"], index, Limits{}), "s", "", makeZip(t, entry{name: "a.jar", content: jar})); err != nil {
 		t.Fatal(err)

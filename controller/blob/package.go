@@ -2,11 +2,13 @@ package blob
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -25,8 +27,8 @@ type Index interface {
 	Record(ctx context.Context, space, digest string, files []File) error
 }
 
-// maxRecorded bounds the files of one package that are remembered.
-const maxRecorded = 2000
+// maxRecorded bounds the files of one package that are remembered: the largest.
+const maxRecorded = 1000
 
 // Packages makes packages out of uploads. It is safe for concurrent use.
 type Packages struct {
@@ -114,6 +116,7 @@ func (p *Packages) Add(ctx context.Context, space string, up *Upload) (Blob, err
 		return Blob{}, err
 	}
 	if len(files) > maxRecorded {
+		slices.SortFunc(files, func(a, b File) int { return cmp.Compare(b.Size, a.Size) })
 		files = files[:maxRecorded]
 	}
 	if len(files) == 0 {

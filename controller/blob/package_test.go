@@ -3,7 +3,6 @@ package blob
 import (
 	"archive/zip"
 	"bytes"
-	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
@@ -14,10 +13,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/stackato/stackato/controller/state"
 )
 
 func sha1Of(s string) string {
@@ -25,37 +25,12 @@ func sha1Of(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// memoryIndex is an Index.
-type memoryIndex struct {
-	mu     sync.Mutex
-	places map[[2]string]Place
-}
-
-func (m *memoryIndex) Find(_ context.Context, space string, sums []string) (map[string]Place, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := map[string]Place{}
-	for _, sum := range sums {
-		if p, ok := m.places[[2]string{space, sum}]; ok {
-			out[sum] = p
-		}
-	}
-	return out, nil
-}
-
-func (m *memoryIndex) Record(_ context.Context, space, digest string, files []File) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, f := range files {
-		m.places[[2]string{space, f.SHA1}] = Place{Package: digest, Path: f.Path, Size: f.Size}
-	}
-	return nil
-}
+func newIndex() StateIndex { return StateIndex{state.NewMemory()} }
 
 func newPackages(t *testing.T, l Limits) (*Packages, *Dir) {
 	t.Helper()
 	d := newDir(t)
-	return NewPackages(d, &memoryIndex{places: map[[2]string]Place{}}, l), d
+	return NewPackages(d, newIndex(), l), d
 }
 
 // request is a multipart upload.
@@ -300,6 +275,48 @@ func TestAnnouncedTooLarge(t *testing.T) {
 	r.ContentLength = 2 << 30
 	if _, err := ReadUpload(t.Context(), d, r, 1<<30); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPrune: the index forgets packages and spaces that are gone.
+func TestPrune(t *testing.T) {
+	d, x := newDir(t), newIndex()
+	p := NewPackages(d, x, Limits{})
+	jar := string(random(100 << 10))
+	kept := makeZip(t, entry{name: "a.jar", content: jar})
+	for space, bits := range map[string][]byte{"there": kept, "gone": kept, "other": makeZip(t, entry{name: "b.jar", content: jar + "b"})} {
+		if _, err := add(t, p, space, "", bits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Sweep(t.Context(), d, func(digest string) bool { return digest == name(kept).Digest }, -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Prune(t.Context(), d, func(space string) bool { return space != "gone" }); err != nil {
+		t.Fatal(err)
+	}
+	rows := x.State.Local().PackageFiles()
+	if len(rows) != 1 || rows[0].SpaceGUID != "there" {
+		t.Errorf("left: %v", rows)
+	}
+}
+
+// TestIndexIsBounded: a space's oldest packages are forgotten.
+func TestIndexIsBounded(t *testing.T) {
+	x := newIndex()
+	for i := range 60 {
+		content := fmt.Sprint(i)
+		if err := x.Record(t.Context(), "s", name([]byte(content)).Digest, []File{{SHA1: sha1Of(content), Size: MatchFrom, Path: "a"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := x.Find(t.Context(), "s", []string{sha1Of("0"), sha1Of("59")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Place{sha1Of("59"): {Package: name([]byte("59")).Digest, Path: "a", Size: MatchFrom}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
