@@ -67,7 +67,7 @@ var layout = map[string][]string{
 	"agent":           {".", "node", "member", "consensus", "cluster", "rpc", "catalog", "supervise", "fence", "apptail", "logyard", "local", "inspect"},
 	"agent/cluster":   {".", "pki", "seal"},
 	"agent/supervise": {".", "nomad", "consul"},
-	"controller":      {".", "cf", "state", "api", "auth", "uaa", "blob", "staging", "deploy", "health", "osb", "client"},
+	"controller":      {".", "cf", "state", "api", "auth", "uaa", "blob", "staging", "deploy", "health", "instances", "routes", "logcache", "osb", "client"},
 	"router":          {".", "table", "watch", "proxy", "tcp"},
 	"jobs":            nil,
 	"services":        nil,
