@@ -80,7 +80,10 @@ func (b *Backend) Restore() {
 }
 
 // Ejected reports whether the backend is ejected at that time.
-func (b *Backend) Ejected(at time.Time) bool { return b.ejected.Load() > at.UnixNano() }
+func (b *Backend) Ejected(at time.Time) bool {
+	until := b.ejected.Load()
+	return until != 0 && until > at.UnixNano()
+}
 
 // Attach returns what the data path keeps for the backend, made at first use.
 // Of two made at one time one is dropped unused.

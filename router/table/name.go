@@ -15,7 +15,7 @@ const (
 
 // Host returns the host of a Host header or of a TLS server name in the form
 // of a route's key: lower case, without port and without a dot at the end. It
-// is "" for what cannot be the host of a route. It allocates only if there are
+// is "" for what cannot be the host of a route, as addresses in brackets. It allocates only if there are
 // capitals in it.
 func Host(header string) string {
 	h := withoutPort(header)
@@ -27,10 +27,10 @@ func Host(header string) string {
 	for i := range len(h) {
 		c := h[i]
 		switch {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+		case c == '.' && 0 < i && i < len(h)-1 && h[i-1] != '.':
 		case 'A' <= c && c <= 'Z':
 			capitals = true
-		case c == ':' && header[0] == '[': // an IPv6 address
 		default:
 			return ""
 		}
@@ -41,18 +41,9 @@ func Host(header string) string {
 	return h
 }
 
-// withoutPort cuts ":8080" off. The brackets of an IPv6 address go as well.
+// withoutPort cuts ":8080" off. Of an IPv6 address it leaves what is no host.
 func withoutPort(s string) string {
-	if strings.HasPrefix(s, "[") {
-		if i := strings.IndexByte(s, ']'); i > 0 && (i == len(s)-1 || s[i+1] == ':') {
-			return s[1:i]
-		}
-		return ""
-	}
-	if i := strings.IndexByte(s, ':'); i >= 0 {
-		if strings.IndexByte(s[i+1:], ':') >= 0 {
-			return ""
-		}
+	if i := strings.LastIndexByte(s, ':'); i >= 0 {
 		return s[:i]
 	}
 	return s
@@ -66,7 +57,7 @@ func cleanKey(k routing.Key) (key routing.Key, wild, ok bool) {
 		host, wild = rest, true
 	}
 	key.Host = Host(host)
-	if key.Host == "" || strings.ContainsAny(host, ":[") {
+	if key.Host == "" || strings.ContainsRune(host, ':') {
 		return key, wild, false
 	}
 	path := strings.ToLower(strings.TrimRight(k.Path, "/"))

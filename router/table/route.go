@@ -51,10 +51,11 @@ func (r *Route) Pick(c *Choice) (*Backend, error) {
 			}
 		}
 	}
+	first := r.next.Add(1)
 	for _, healthy := range [...]bool{true, false} {
 		// Another round if the best one was withdrawn in between.
 		for range len(r.backends) {
-			b := r.best(c, healthy)
+			b := r.best(c, healthy, first)
 			if b == nil {
 				break
 			}
@@ -66,11 +67,11 @@ func (r *Route) Pick(c *Choice) (*Backend, error) {
 	return nil, r.refusal(c)
 }
 
-// best returns the backend whose turn it is.
-func (r *Route) best(c *Choice, healthy bool) *Backend {
+// best returns the backend whose turn it is, counted from first.
+func (r *Route) best(c *Choice, healthy bool, first uint32) *Backend {
 	n := uint32(len(r.backends)) //nolint:gosec // bounded by the feed
 	var best *Backend
-	for i, first := uint32(0), r.next.Add(1); i < n; i++ {
+	for i := range n {
 		b := r.backends[(first+i)%n]
 		if !r.fits(b, c, healthy) {
 			continue

@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/stackato/stackato/router/table"
+)
+
+// idlePerBackend is how many kept-alive connections to a backend are kept.
+const idlePerBackend = 256
+
+// connections are those to one backend. Each backend has a transport of its own,
+// so that its connections can be closed when it is withdrawn, and never serve
+// whoever gets its port next.
+type connections struct {
+	usual   *http.Transport
+	upgrade *http.Transport // for what HTTP/2 with prior knowledge cannot; else nil
+}
+
+func (p *Proxy) connectionsOf(b *table.Backend) *connections {
+	return b.Attach(p.connect).(*connections)
+}
+
+func (p *Proxy) connect(b *table.Backend) table.Attachment {
+	dial := p.dialer(b)
+	build := func(set func(*http.Protocols)) *http.Transport {
+		t := &http.Transport{
+			DialContext:            dial,
+			DisableCompression:     true, // what the app says is what the client gets
+			MaxIdleConns:           idlePerBackend,
+			MaxIdleConnsPerHost:    idlePerBackend,
+			IdleConnTimeout:        p.cfg.BackendIdle,
+			ResponseHeaderTimeout:  p.cfg.ResponseTimeout,
+			ExpectContinueTimeout:  time.Second,
+			MaxResponseHeaderBytes: int64(p.cfg.HeaderBytes),
+			Protocols:              new(http.Protocols),
+		}
+		set(t.Protocols)
+		return t
+	}
+	http1 := func(s *http.Protocols) { s.SetHTTP1(true) }
+	switch {
+	case b.System && p.cfg.SystemTLS != nil:
+		t := build(func(s *http.Protocols) { s.SetHTTP1(true); s.SetHTTP2(true) })
+		t.TLSClientConfig = p.cfg.SystemTLS.Clone()
+		t.TLSHandshakeTimeout = p.cfg.DialTimeout
+		return &connections{usual: t}
+	case b.Protocol == "http2":
+		return &connections{usual: build(func(s *http.Protocols) { s.SetUnencryptedHTTP2(true) }), upgrade: build(http1)}
+	default:
+		return &connections{usual: build(http1)}
+	}
+}
+
+// RoundTrip sends a request to the backend.
+func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
+	if c.upgrade != nil && req.Header.Get("Upgrade") != "" {
+		return c.upgrade.RoundTrip(req)
+	}
+	return c.usual.RoundTrip(req)
+}
+
+// CloseIdleConnections implements table.Attachment.
+func (c *connections) CloseIdleConnections() {
+	c.usual.CloseIdleConnections()
+	if c.upgrade != nil {
+		c.upgrade.CloseIdleConnections()
+	}
+}
+
+// dialer connects to the backend. While the table is stale the node has to say
+// before that the port is still that instance's.
+func (p *Proxy) dialer(b *table.Backend) func(context.Context, string, string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: p.cfg.DialTimeout, KeepAlive: 15 * time.Second}
+	var c confirmation
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		if !b.System && p.cfg.Confirm != nil && p.cfg.Stale != nil && p.cfg.Stale() {
+			if err := c.confirm(ctx, p, b); err != nil {
+				return nil, err
+			}
+		}
+		return d.DialContext(ctx, network, b.Address)
+	}
+}
+
+// confirmation remembers that a node has confirmed an instance's port. One
+// question at a time is asked; whoever waits for it shares the answer.
+type confirmation struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+func (c *confirmation) confirm(ctx context.Context, p *Proxy, b *table.Backend) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Now().Before(c.until) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConfirmTimeout)
+	defer cancel()
+	if err := p.cfg.Confirm(ctx, b.Node, b.Address, b.AllocID); err != nil {
+		p.metrics.unconfirmed.Inc()
+		return fmt.Errorf("no controller feeds this router, and node %s does not confirm that %s is instance %s: %w",
+			b.Node, b.Address, b.AllocID, err)
+	}
+	c.until = time.Now().Add(p.cfg.ConfirmFor)
+	return nil
+}

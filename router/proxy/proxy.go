@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Proxy answers requests. Use New; Serve it on listeners, then Drain it.
+type Proxy struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *Metrics
+	lines   *lineLog // nil: nobody wants lines
+	reverse *httputil.ReverseProxy
+	buffers sync.Pool
+
+	base     context.Context // of all requests, ended at the end of Drain
+	cut      context.CancelFunc
+	draining atomic.Bool
+	active   atomic.Int64
+
+	mu      sync.Mutex
+	servers []*http.Server
+}
+
+// New returns a proxy that serves nothing yet.
+func New(cfg Config) *Proxy {
+	cfg.setDefaults()
+	cfg.InstanceID = or(cfg.InstanceID, "0")
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
+	}
+	p := &Proxy{cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics}
+	p.base, p.cut = context.WithCancel(context.Background()) //nolint:gosec // Drain calls it
+	p.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:        p.rewrite,
+		Transport:      (*dispatcher)(p),
+		FlushInterval:  -1, // an app's pause is the client's pause
+		BufferPool:     (*bufferPool)(p),
+		ModifyResponse: p.modifyResponse,
+		ErrorHandler:   p.fail,
+		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	if cfg.AccessLog != nil || cfg.Log != nil {
+		p.lines = newLineLog(p)
+	}
+	return p
+}
+
+// Run writes the access log until ctx ends and what is left then. It must run
+// while requests are answered.
+func (p *Proxy) Run(ctx context.Context) error {
+	if p.lines != nil {
+		p.lines.run(ctx)
+		return nil
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Serve answers on l until Drain, then returns nil. With certificates it speaks
+// TLS with HTTP/1.1 and HTTP/2, without plain HTTP/1.1 and HTTP/2 with prior
+// knowledge.
+func (p *Proxy) Serve(l net.Listener, certificates *tls.Config) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(certificates == nil)
+	srv := &http.Server{
+		Handler: p, Protocols: &protocols, TLSConfig: certificates,
+		MaxHeaderBytes: p.cfg.HeaderBytes, ReadHeaderTimeout: p.cfg.HeaderTimeout, IdleTimeout: p.cfg.IdleTimeout,
+		BaseContext: func(net.Listener) context.Context { return p.base },
+		ErrorLog:    slog.NewLogLogger(p.log.Handler(), slog.LevelDebug), // strangers' mistakes
+	}
+	p.mu.Lock()
+	if p.draining.Load() {
+		p.mu.Unlock()
+		return l.Close()
+	}
+	p.servers = append(p.servers, srv)
+	p.mu.Unlock()
+	var err error
+	if certificates != nil {
+		err = srv.ServeTLS(l, "", "")
+	} else {
+		err = srv.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Draining reports whether Drain was called.
+func (p *Proxy) Draining() bool { return p.draining.Load() }
+
+// Drain ends Serve: listeners and idle connections are closed, requests in
+// flight and WebSockets may go on until ctx ends and are cut then. It returns
+// how many were cut.
+func (p *Proxy) Drain(ctx context.Context) (cut int) {
+	p.mu.Lock()
+	p.draining.Store(true)
+	servers := p.servers
+	p.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, srv := range servers {
+		srv.SetKeepAlivesEnabled(false)
+		wg.Go(func() { _ = srv.Shutdown(ctx) }) // what is left is cut below
+	}
+	wg.Wait()
+	// Shutdown does not count connections that were upgraded.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for p.active.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	cut = int(p.active.Load())
+	p.cut()
+	for _, srv := range servers {
+		srv.Close()
+	}
+	return cut
+}
+
+// bufferPool lends the buffers through which bodies are copied.
+type bufferPool Proxy
+
+func (p *bufferPool) Get() []byte  { return *p.buffers.Get().(*[]byte) }
+func (p *bufferPool) Put(b []byte) { p.buffers.Put(&b) }
