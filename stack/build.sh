@@ -32,8 +32,9 @@ command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing; install it with
 include=$(cat $lists | sed -e 's/#.*//' -e '/^[[:space:]]*$/d' | paste -sd, -)
 umask 022
 
+# Java's packages want a folder for their manual pages, which are left out.
 # With no mirror named mmdebstrap takes deb.debian.org with its updates and security suites.
-# shellcheck disable=SC2086 # an empty mirror is no argument
+# shellcheck disable=SC2016,SC2086 # $1 is for mmdebstrap's shell; an empty mirror is no argument
 exec mmdebstrap \
 	--mode=root --variant=minbase --include="$include" \
 	--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Languages "none"' \
@@ -43,5 +44,6 @@ exec mmdebstrap \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' \
 	--dpkgopt='path-include=/usr/share/doc/*/copyright' \
+	--essential-hook='mkdir -p "$1/usr/share/man/man1"' \
 	--customize-hook="'$here/setup.sh' \"\$1\" '$variant'" \
 	"$suite" "$out" ${STACKATO_DEBIAN_MIRROR:-}

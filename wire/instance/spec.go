@@ -77,4 +77,6 @@ type Sidecar struct {
 	Name     string `json:"name"`
 	Command  string `json:"command"`
 	MemoryMB int    `json:"memory_mb,omitempty"`
+	// ProcessTypes are those beside which it runs. Of a build's result only.
+	ProcessTypes []string `json:"process_types,omitempty"`
 }
