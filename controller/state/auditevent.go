@@ -51,6 +51,10 @@ func (c audited[In, Out]) do(ctx context.Context, s *Store, in In) (Out, error) 
 	return c.command.do(ctx, s, audit[In]{in, event})
 }
 
+// queue adds the command to a batch, without an event: see
+// [Batch.RecordEvent].
+func (c audited[In, Out]) queue(b *Batch, in In) { c.command.queue(b, audit[In]{In: in}) }
+
 type eventKey struct{}
 
 // WithEvent lets the next audited command that is proposed with the context
@@ -75,3 +79,6 @@ func (s *Store) RecordEvent(ctx context.Context, e cf.AuditEvent) error {
 	_, err := recordEvent.do(ctx, s, e)
 	return err
 }
+
+// RecordEvent is like Store.RecordEvent.
+func (b *Batch) RecordEvent(e cf.AuditEvent) { recordEvent.queue(b, e) }

@@ -32,12 +32,6 @@ func (c command[In, Out]) queue(b *Batch, in In) {
 	b.Commands = append(b.Commands, BatchCommand{c.typ, c.version, data})
 }
 
-// queue adds the command to a batch, without an event.
-func (c audited[In, Out]) queue(b *Batch, in In) { c.command.queue(b, audit[In]{In: in}) }
-
-// RecordEvent is like Store.RecordEvent.
-func (b *Batch) RecordEvent(e cf.AuditEvent) { recordEvent.queue(b, e) }
-
 const batchType = "cf.batch"
 
 var applyBatch = newCommand(batchType, 1, func(tx *Tx, in []BatchCommand) (none, error) {
