@@ -28,7 +28,7 @@ func serveNodeParts(s *rpc.Server, r *runtime) {
 		}
 		return &rpc.Empty{}, d.confirm(req)
 	})
-	rpc.Handle(s, methodWithdraw, func(_ context.Context, c rpc.Caller, req *routing.Withdrawal) (*rpc.Empty, error) {
+	rpc.Handle(s, methodWithdraw, func(ctx context.Context, c rpc.Caller, req *routing.Withdrawal) (*rpc.Empty, error) {
 		if err := fromRole(c, node.DEA); err != nil {
 			return nil, err
 		}
@@ -36,8 +36,7 @@ func serveNodeParts(s *rpc.Server, r *runtime) {
 		if err != nil {
 			return nil, err
 		}
-		rt.Withdraw(*req)
-		return &rpc.Empty{}, nil
+		return &rpc.Empty{}, rt.Withdraw(ctx, *req)
 	})
 	rpc.Handle(s, methodReadLogs, func(ctx context.Context, _ rpc.Caller, req *logs.ReadRequest) (*logs.ReadResponse, error) {
 		if r.logs == nil {

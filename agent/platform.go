@@ -59,8 +59,9 @@ type CloudController interface {
 // Router is the router of one node.
 type Router interface {
 	Run(ctx context.Context) error
-	// Withdraw takes an instance out. After it no new request goes there.
-	Withdraw(routing.Withdrawal)
+	// Withdraw takes an instance out. When it returns nil no new request
+	// goes there.
+	Withdraw(ctx context.Context, w routing.Withdrawal) error
 	// Ready is nil when requests are served, else why not.
 	Ready() error
 }
