@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stackato/stackato/controller/blob"
 	"github.com/stackato/stackato/controller/state"
 	"github.com/stackato/stackato/wire/instance"
 	"github.com/stackato/stackato/wire/logs"
@@ -94,6 +95,9 @@ type Config struct {
 	Stack string
 
 	Blobs     Blobs
+	BlobStore blob.Store     // packages and droplets
+	Packages  *blob.Packages // over BlobStore
+	Sealer    state.Sealer   // of environments and credentials
 	Instances Instances
 	Logs      LogWriter
 	Limits    Limits
