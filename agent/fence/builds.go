@@ -3,6 +3,7 @@ package fence
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -14,6 +15,12 @@ import (
 
 // maxResult bounds the report of a build, in bytes.
 const maxResult = 1 << 20
+
+// build is one that runs here.
+type build struct {
+	container Container
+	spec      staging.Spec
+}
 
 // persist calls do until it succeeds or fails for good. While nobody answers
 // it says so once in the app's log.
@@ -43,11 +50,12 @@ func (f *Fence) persist(ctx context.Context, c Container, waiting string, do fun
 // long as the container runs: its token must not lie on a disk.
 func (f *Fence) build(ctx context.Context, c Container) (staging.Spec, error) {
 	f.mu.Lock()
-	spec, ok := f.builds[c.ID]
+	known, ok := f.builds[c.ID]
 	f.mu.Unlock()
 	if ok {
-		return spec, nil
+		return known.spec, nil
 	}
+	var spec staging.Spec
 	err := f.persist(ctx, c, "no controller answers; waiting for what to stage", func() (err error) {
 		ctx, cancel := context.WithTimeout(ctx, fetchWithin)
 		defer cancel()
@@ -61,7 +69,7 @@ func (f *Fence) build(ctx context.Context, c Container) (staging.Spec, error) {
 		return staging.Spec{}, rpcerr.New(rpcerr.Internal, "asked for build %s, was given %s", c.Process, spec.BuildGUID)
 	}
 	f.mu.Lock()
-	f.builds[c.ID] = spec
+	f.builds[c.ID] = build{c, spec}
 	f.mu.Unlock()
 	return spec, nil
 }
@@ -175,6 +183,9 @@ func (f *Fence) upload(w http.ResponseWriter, r *http.Request, c Container, keep
 		}
 	}
 	blob, err := put(ctx, spec.BuildGUID, spec.Token, body)
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return rpcerr.New(rpcerr.Invalid, "larger than the %d MB that a droplet or build cache may have", tooLarge.Limit>>20)
+	}
 	if err != nil {
 		return err
 	}

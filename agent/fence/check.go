@@ -3,6 +3,7 @@ package fence
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -82,6 +83,10 @@ func (f *Fence) awaitStart(ctx context.Context, p probe) string {
 func (f *Fence) watchLiveness(ctx context.Context, c Container, p probe) {
 	for sleep(ctx, p.interval) == nil {
 		if err := p.try(ctx); err != nil && ctx.Err() == nil {
+			f.table.setReady(c, false)
+			if sleep(ctx, f.cfg.Timing.PollMax) != nil {
+				return // it had ended by itself, which says more
+			}
 			f.giveUp(ctx, c, "became unhealthy: "+err.Error())
 			return
 		}
@@ -123,12 +128,19 @@ func (f *Fence) giveUp(ctx context.Context, c Container, reason string) {
 		return
 	}
 	f.cell(c, "Instance %s %s", c.AllocID, reason)
-	within := f.cfg.Timing.Withdraw + f.cfg.Timing.Grace + 5*time.Second
-	f.spawn(within+callWithin, func(ctx context.Context) {
-		if err := f.cfg.Engine.stop(ctx, c.ID, within); err != nil && ctx.Err() == nil {
-			f.cfg.Logger.Error("stopping a container", "container", c.ID, "error", err)
-		}
-	})
+	f.spawn(f.stopBound()+callWithin, func(ctx context.Context) { f.stopContainer(ctx, c) })
+}
+
+// stopBound is how long the launcher may take to end its app.
+func (f *Fence) stopBound() time.Duration {
+	return f.cfg.Timing.Withdraw + f.cfg.Timing.Grace + 5*time.Second
+}
+
+func (f *Fence) stopContainer(ctx context.Context, c Container) {
+	err := f.cfg.Engine.stop(ctx, c.ID, f.stopBound())
+	if err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
+		f.cfg.Logger.Error("stopping a container", "container", c.ID, "error", err)
+	}
 }
 
 // probe is one way of asking an app. Its times are never zero.

@@ -42,9 +42,10 @@ type Routers interface {
 	Withdraw(ctx context.Context, w routing.Withdrawal) error
 }
 
-// Observer learns of containers, so that their logs can be followed. Calls
-// come from one goroutine, in order, and must not block. After a restart of
-// the agent Started is called again for those that run.
+// Observer learns of containers, so that their logs can be followed: once that
+// each started, once that it ended. The methods may be called concurrently and
+// must not block. After a restart of the agent Started is called for those
+// that run.
 type Observer interface {
 	Started(Container)
 	Ended(Container)
@@ -86,7 +87,10 @@ type Config struct {
 	Address string
 	// Programs are files to copy into public/bin: the static launcher and
 	// stager.
-	Programs    []string
+	Programs []string
+	// Images must be on the node before Ready says that it can take work:
+	// the stack image, by its tag.
+	Images      []string
 	Controllers Controllers
 	Routers     Routers // nil: nothing is withdrawn
 	// Log takes a line for an app's log: source is a source type such as

@@ -7,15 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/client"
 
 	"github.com/stackato/stackato/wire/instance"
 )
@@ -29,6 +30,9 @@ const (
 	labelType    = "stackato.type"
 	labelVersion = "stackato.version"
 )
+
+// mountPoint is where containers have fence's public directory.
+const mountPoint = "/stackato"
 
 // Container is a container of an app, a task or a build.
 type Container struct {
@@ -46,16 +50,45 @@ type Container struct {
 	IP       string // inside of the node; "" when it does not run
 	HostPort int    // published for instance.ContainerPort, 0 if not
 
+	mounted  string // the node's directory that is mounted as mountPoint
 	pid      int
 	running  bool
+	created  time.Time
 	started  time.Time
 	finished time.Time
 	exitCode int
 	oom      bool
 }
 
-// errNotOurs says that a container carries none of the labels.
-var errNotOurs = errors.New("not a container of an app, a task or a build")
+// errNotOurs says that a container carries none of the labels, or has another
+// fence's directory mounted.
+var errNotOurs = errors.New("not a container of an app, a task or a build on this node")
+
+// container is the engine's, if it is this fence's.
+func (f *Fence) container(ctx context.Context, id string) (Container, error) {
+	c, err := f.cfg.Engine.container(ctx, id)
+	if err == nil && !f.owns(c) {
+		err = errNotOurs
+	}
+	return c, err
+}
+
+// owns reports whether a container has this fence's directory mounted: an
+// engine can serve several, such as those of tests.
+func (f *Fence) owns(c Container) bool {
+	theirs, err := os.Stat(c.mounted)
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat(f.mounted)
+	return err == nil && os.SameFile(theirs, ours)
+}
+
+// containers are the engine's that are this fence's.
+func (f *Fence) containers(ctx context.Context) ([]Container, error) {
+	list, err := f.cfg.Engine.containers(ctx)
+	return slices.DeleteFunc(list, func(c Container) bool { return !f.owns(c) }), err
+}
 
 // fromLabels fills what stands in labels, those of a container or of an event
 // about one.
@@ -90,8 +123,14 @@ func (e *Engine) container(ctx context.Context, id string) (Container, error) {
 	c.Index = indexOf(r.Config.Env)
 	c.Image, c.LogPath = r.Image, r.LogPath
 	c.pid, c.running, c.exitCode, c.oom = r.State.Pid, r.State.Running, r.State.ExitCode, r.State.OOMKilled
+	c.created, _ = time.Parse(time.RFC3339Nano, r.Created)
 	c.started, _ = time.Parse(time.RFC3339Nano, r.State.StartedAt) // zero when never
 	c.finished, _ = time.Parse(time.RFC3339Nano, r.State.FinishedAt)
+	for _, m := range r.Mounts {
+		if m.Destination == mountPoint {
+			c.mounted = m.Source
+		}
+	}
 	if n := r.NetworkSettings; n != nil {
 		c.IP, c.HostPort = address(n)
 	}
@@ -144,7 +183,7 @@ func (c Container) hostAddress(node string) string {
 var errGone = errors.New("the container is gone")
 
 func (e *Engine) containerError(op string, err error) error {
-	if client.IsErrNotFound(err) { //nolint:staticcheck // its successor asks for another module
+	if errdefs.IsNotFound(err) {
 		return errGone
 	}
 	return e.explain(op, err)
@@ -219,11 +258,4 @@ func (e *Engine) stop(ctx context.Context, id string, within time.Duration) erro
 	defer cancel()
 	seconds := int(within.Round(time.Second) / time.Second)
 	return e.containerError("stop", e.client.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}))
-}
-
-// remove deletes a container that does not run.
-func (e *Engine) remove(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*callWithin)
-	defer cancel()
-	return e.containerError("remove", e.client.ContainerRemove(ctx, id, container.RemoveOptions{RemoveVolumes: true}))
 }

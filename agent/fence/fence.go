@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stackato/stackato/wire/instance"
-	"github.com/stackato/stackato/wire/staging"
 )
 
 // Fence cares for the containers of apps, tasks and builds of one node: it
@@ -27,8 +26,9 @@ type Fence struct {
 	blobs   *blobStore
 	mounted string // the directory that is mounted into containers
 
-	mu     sync.Mutex
-	builds map[string]staging.Spec // by container
+	mu       sync.Mutex
+	builds   map[string]build // by container
+	observes map[string]bool  // containers that the observer knows
 
 	// base outlives requests: downloads and checks belong to it. It is set
 	// by Run before anything uses it.
@@ -46,7 +46,7 @@ func New(cfg Config) (*Fence, error) {
 	}
 	f := &Fence{
 		cfg: cfg, table: newTable(cfg), mounted: Mounted(cfg.Dir),
-		builds: map[string]staging.Spec{}, base: context.Background(),
+		builds: map[string]build{}, observes: map[string]bool{}, base: context.Background(),
 	}
 	err := errors.Join(
 		os.MkdirAll(cfg.Dir, 0o711),
@@ -91,6 +91,7 @@ func (f *Fence) Run(ctx context.Context) error {
 	group.Go(func() error { return f.serve(ctx, listener) })
 	group.Go(func() error { return f.follow(ctx) })
 	group.Go(func() error { return f.keepHouse(ctx) })
+	group.Go(func() error { return f.measure(ctx) })
 	err = group.Wait()
 	f.tasks.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -155,7 +156,7 @@ func sameContent(a, b string) (bool, error) {
 	defer first.Close()
 	second, err := os.Open(b)
 	if err != nil {
-		return false, nil //nolint:nilerr // to be copied, which will tell what is wrong
+		return false, nil // to be copied, which will tell what is wrong
 	}
 	defer second.Close()
 	for x, y := make([]byte, 64<<10), make([]byte, 64<<10); ; {

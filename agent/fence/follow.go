@@ -53,13 +53,18 @@ func (f *Fence) followOnce(ctx context.Context, synced func()) error {
 
 // resync compares the table with what the engine has.
 func (f *Fence) resync(ctx context.Context) error {
-	list, err := f.cfg.Engine.containers(ctx)
+	list, err := f.containers(ctx)
 	if err != nil {
 		return err
 	}
 	present := map[string]Container{}
 	for _, c := range list {
 		present[c.ID] = c
+	}
+	for _, c := range f.staging() {
+		if now, ok := present[c.ID]; !ok || !now.running {
+			f.unobserve(c)
+		}
 	}
 	for _, c := range f.table.alive() {
 		if now, ok := present[c.ID]; !ok || !now.running {
@@ -78,11 +83,15 @@ func (f *Fence) handle(ctx context.Context, ev event) {
 	id := ev.container.ID
 	switch ev.action {
 	case "create":
-		f.prefetch(ev.container)
+		f.spawn(callWithin, func(ctx context.Context) {
+			if c, err := f.container(ctx, id); err == nil {
+				f.prefetch(c)
+			}
+		})
 	case "start":
-		c, err := f.cfg.Engine.container(ctx, id)
+		c, err := f.container(ctx, id)
 		if err != nil {
-			if !errors.Is(err, errGone) {
+			if !errors.Is(err, errGone) && !errors.Is(err, errNotOurs) {
 				f.cfg.Logger.Warn("looking at a started container", "container", id, "error", err)
 			}
 			return
@@ -92,14 +101,12 @@ func (f *Fence) handle(ctx context.Context, ev event) {
 		}
 	case "oom":
 		f.table.killed(id)
-		if ev.container.Kind == instance.KindStaging {
+		if f.observed(id) && ev.container.Kind == instance.KindStaging {
 			f.cfg.Log(ev.container.AppGUID, "STG", "0", "The memory limit of staging was reached; a process was killed.")
 		}
 	case "die":
 		f.ended(id, ev.exitCode, false)
-		if ev.container.Kind == instance.KindStaging {
-			f.buildEnded(ev.container)
-		}
+		f.unobserve(ev.container)
 	}
 }
 
@@ -116,9 +123,32 @@ func (f *Fence) begun(c Container) {
 	}
 }
 
+// observe tells the observer of a container, once.
 func (f *Fence) observe(c Container) {
-	if f.cfg.Observer != nil {
+	f.mu.Lock()
+	known := f.observes[c.ID]
+	f.observes[c.ID] = true
+	f.mu.Unlock()
+	if !known && f.cfg.Observer != nil {
 		f.cfg.Observer.Started(c)
+	}
+}
+
+func (f *Fence) observed(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.observes[id]
+}
+
+// unobserve forgets a container that ended.
+func (f *Fence) unobserve(c Container) {
+	f.mu.Lock()
+	known := f.observes[c.ID]
+	delete(f.observes, c.ID)
+	delete(f.builds, c.ID)
+	f.mu.Unlock()
+	if known && f.cfg.Observer != nil {
+		f.cfg.Observer.Ended(c)
 	}
 }
 
@@ -145,9 +175,7 @@ func (f *Fence) ended(id string, exitCode int, oom bool) {
 		return
 	}
 	c := end.container
-	if f.cfg.Observer != nil {
-		f.cfg.Observer.Ended(c)
-	}
+	f.unobserve(c)
 	switch {
 	case end.crashed:
 		f.cell(c, "Instance %s crashed: %s", c.AllocID, end.status.Reason)
@@ -159,15 +187,6 @@ func (f *Fence) ended(id string, exitCode int, oom bool) {
 		f.cell(c, "Task ended: %s", end.status.Reason)
 	default:
 		f.cell(c, "Cell %s stopped instance %s", f.cfg.Node, c.AllocID)
-	}
-}
-
-func (f *Fence) buildEnded(c Container) {
-	f.mu.Lock()
-	delete(f.builds, c.ID)
-	f.mu.Unlock()
-	if f.cfg.Observer != nil {
-		f.cfg.Observer.Ended(c)
 	}
 }
 

@@ -304,6 +304,7 @@ type node struct {
 func startNode(t *testing.T, w *world, change func(*Config)) *node {
 	t.Helper()
 	e := needDocker(t)
+	t.Parallel() // they wait for the engine most of the time
 	cfg := Config{
 		Engine: e, Dir: filepath.Join(shortDir(t), "fence"), Node: "node1", Address: "127.0.0.1", Programs: []string{built.launcher},
 		Controllers: w, Routers: w, Log: w.log, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -361,6 +362,18 @@ func docker(t *testing.T, args ...string) string {
 		t.Fatalf("docker %s: %v", args, err)
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// ask runs a container whose first process asks fence, and returns what it was
+// answered.
+func (n *node) ask(alloc, kind, process string, requests ...string) string {
+	n.t.Helper()
+	args := slices.Concat([]string{
+		"run", "--rm", "--label", labelAlloc + "=" + alloc, "--label", labelKind + "=" + kind, "--label", labelApp + "=app-" + process,
+		"--label", labelProcess + "=" + process, "--label", labelType + "=web", "--label", labelVersion + "=v1",
+		"-v", n.mounted + ":/stackato:ro", built.image, "/bin/testapp", "ask",
+	}, requests)
+	return docker(n.t, args...)
 }
 
 // status returns an allocation's.

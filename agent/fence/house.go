@@ -2,6 +2,8 @@ package fence
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -9,6 +11,7 @@ import (
 const (
 	keepTasks = time.Hour          // that ended: controllers must have learned
 	keepSpecs = 7 * 24 * time.Hour // of versions that do not run here
+	keepDead  = 10 * time.Minute   // containers that Nomad did not remove
 )
 
 // keepHouse forgets what is over and prunes what is not used.
@@ -25,13 +28,13 @@ func (f *Fence) keepHouse(ctx context.Context) error {
 			now := f.cfg.Now()
 			f.table.lingered(now.Add(-f.cfg.Timing.Linger), now.Add(-keepTasks))
 		case <-prune.C:
-			f.prune()
+			f.prune(ctx)
 		}
 	}
 }
 
 // prune removes blobs and specifications that nothing here needs.
-func (f *Fence) prune() {
+func (f *Fence) prune(ctx context.Context) {
 	used := f.table.inUse()
 	droplets := map[string]bool{}
 	for k := range used {
@@ -39,10 +42,17 @@ func (f *Fence) prune() {
 			droplets[spec.Droplet.Digest] = true
 		}
 	}
-	if err := f.blobs.prune(droplets); err != nil {
-		f.cfg.Logger.Error("pruning", "error", err)
+	err := errors.Join(
+		f.blobs.prune(droplets),
+		f.specs.prune(time.Now().Add(-keepSpecs), used),
+		f.pruneContainers(ctx, time.Now().Add(-keepDead)),
+	)
+	if err != nil && ctx.Err() == nil {
+		f.cfg.Logger.Error("pruning what is not needed any more", "error", err)
 	}
-	if err := f.specs.prune(time.Now().Add(-keepSpecs), used); err != nil {
-		f.cfg.Logger.Error("pruning", "error", err)
-	}
+}
+
+// sizes says how much there is of how much.
+func sizes(used, limit int64) string {
+	return fmt.Sprintf("%d MB of %d MB", used>>20, limit>>20)
 }

@@ -113,7 +113,7 @@ func (f *Fence) identify(ctx context.Context) (Container, error) {
 // first process. A launcher can be quicker than the engine's own book.
 func (f *Fence) firstProcess(ctx context.Context, id string, pid int) (Container, error) {
 	for attempt := 0; ; attempt++ {
-		c, err := f.cfg.Engine.container(ctx, id)
+		c, err := f.container(ctx, id)
 		switch {
 		case errors.Is(err, errGone), errors.Is(err, errNotOurs):
 			return Container{}, rpcerr.New(rpcerr.Unauthenticated, "container %.12s: %w", id, err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/stackato/stackato/wire/instance"
@@ -62,7 +63,7 @@ type handler func(w http.ResponseWriter, r *http.Request, c Container) error
 func (f *Fence) routes() http.Handler {
 	mux := http.NewServeMux()
 	run := []string{instance.KindApp, instance.KindTask}
-	build := []string{instance.KindStaging}
+	stage := []string{instance.KindStaging}
 	for pattern, route := range map[string]struct {
 		handler handler
 		kinds   []string
@@ -71,12 +72,12 @@ func (f *Fence) routes() http.Handler {
 		"GET /v1/droplet":        {f.getDroplet, run},
 		"POST /v1/started":       {f.postStarted, run},
 		"POST /v1/stopping":      {f.postStopping, run},
-		"GET /v1/build":          {f.getBuild, build},
-		"GET /v1/blobs/{digest}": {f.getBlob, build},
-		"PUT /v1/droplet":        {f.putDroplet, build},
-		"PUT /v1/cache":          {f.putCache, build},
-		"POST /v1/result":        {f.postResult, build},
-		"GET /v1/certificates":   {f.getCertificates, append(run, build...)},
+		"GET /v1/build":          {f.getBuild, stage},
+		"GET /v1/blobs/{digest}": {f.getBlob, stage},
+		"PUT /v1/droplet":        {f.putDroplet, stage},
+		"PUT /v1/cache":          {f.putCache, stage},
+		"POST /v1/result":        {f.postResult, stage},
+		"GET /v1/certificates":   {f.getCertificates, slices.Concat(run, stage)},
 	} {
 		mux.Handle(pattern, f.only(route.kinds, route.handler))
 	}
@@ -91,10 +92,8 @@ func (f *Fence) only(kinds []string, h handler) http.Handler {
 			if err != nil {
 				return err
 			}
-			for _, k := range kinds {
-				if k == c.Kind {
-					return h(w, r, c)
-				}
+			if slices.Contains(kinds, c.Kind) {
+				return h(w, r, c)
 			}
 			return rpcerr.New(rpcerr.Denied, "a container of kind %s may not %s %s", c.Kind, r.Method, r.URL.Path)
 		}()

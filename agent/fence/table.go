@@ -143,10 +143,10 @@ type ending struct {
 // why says in words how the container ended.
 func (e *entry) why(exitCode int) string {
 	switch {
-	case e.failing != "":
-		return e.failing
 	case e.oom:
 		return "out of memory"
+	case e.failing != "":
+		return e.failing
 	case exitCode > 128 && exitCode < 128+65:
 		return fmt.Sprintf("ended by signal %d (exit status %d)", exitCode-128, exitCode)
 	}

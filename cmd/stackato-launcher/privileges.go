@@ -14,17 +14,17 @@ import (
 // sets. What is left is this process's own permitted set, which a child loses
 // when it becomes another user.
 func dropForGood() error {
-	if err := onAllThreads("no_new_privs", syscall.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
+	if err := onAllThreads("no_new_privs", syscall.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return err
 	}
-	if err := onAllThreads("ambient set", syscall.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); err != nil {
+	if err := onAllThreads("ambient set", syscall.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
 		return err
 	}
 	if err := emptyInheritable(); err != nil {
 		return err
 	}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		err := onAllThreads("bounding set", syscall.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0)
+		err := onAllThreads("bounding set", syscall.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		if errors.Is(err, syscall.EINVAL) {
 			return nil // the kernel knows fewer
 		}
@@ -45,11 +45,11 @@ func emptyInheritable() error {
 		return fmt.Errorf("capabilities: %w", err)
 	}
 	data[0].Inheritable, data[1].Inheritable = 0, 0
-	return onAllThreads("inheritable set", syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	return onAllThreads("inheritable set", syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])))
 }
 
-func onAllThreads(what string, trap, a, b, c uintptr) error {
-	if _, _, errno := syscall.AllThreadsSyscall6(trap, a, b, c, 0, 0, 0); errno != 0 {
+func onAllThreads(what string, trap, a, b uintptr) error {
+	if _, _, errno := syscall.AllThreadsSyscall6(trap, a, b, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("%s: %w", what, errno)
 	}
 	return nil

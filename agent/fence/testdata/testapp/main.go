@@ -2,7 +2,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +24,12 @@ func main() {
 			if err == nil {
 				conn.Close()
 			}
+		}
+		return
+	}
+	if len(os.Args) > 3 && os.Args[1] == "ask" { // ask method path [body]…: what fence answers
+		for args := os.Args[2:]; len(args) >= 3; args = args[3:] {
+			ask(args[0], args[1], args[2])
 		}
 		return
 	}
@@ -97,4 +105,27 @@ func main() {
 	fmt.Println("app listens")
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(":"+os.Getenv("PORT"), nil))
 	os.Exit(3)
+}
+
+func ask(method, path, body string) {
+	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", "/stackato/run/fence.sock")
+	}}}
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://fence"+path, strings.NewReader(body))
+	if err != nil {
+		fmt.Println(path, err)
+		return
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		fmt.Println(method, path, "no answer")
+		return
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		fmt.Println(method, path, "broken off")
+		return
+	}
+	fmt.Println(method, path, resp.StatusCode, string(answer))
 }
