@@ -57,6 +57,10 @@ type Config struct {
 	// RoleGroups is the file with the administrators' role groups. Default
 	// /s/etc/kato/role_groups.yml.
 	RoleGroups string `yaml:"role_groups"`
+	// HostsFile is where a micro cloud keeps its names, because neither the C
+	// library nor Go resolve those below .localhost. Default /etc/hosts; ""
+	// writes none.
+	HostsFile string `yaml:"hosts_file"`
 	// ClockOffset is added to the machine's clock, for tests of what months
 	// do to certificates. Default 0.
 	ClockOffset time.Duration `yaml:"clock_offset"`
@@ -83,7 +87,7 @@ func DefaultConfig() Config {
 		DataDir: "/var/lib/stackato", Zone: node.DefaultZone, Timing: "lan", LogLevel: "info",
 		Ports:        Ports{RPC: 7300, Gossip: 7301, HTTP: 7302, API: 7303, RouterHTTP: 80, RouterHTTPS: 443},
 		Children:     true,
-		DockerSocket: "/var/run/docker.sock", RoleGroups: "/s/etc/kato/role_groups.yml",
+		DockerSocket: "/var/run/docker.sock", RoleGroups: "/s/etc/kato/role_groups.yml", HostsFile: "/etc/hosts",
 	}
 }
 
@@ -123,6 +127,7 @@ func (c *Config) fromEnv(env []string) error {
 		"STACKATO_ZONE": &c.Zone, "STACKATO_TIMING": &c.Timing, "STACKATO_LOG_LEVEL": &c.LogLevel,
 		"STACKATO_CONSUL": &c.Consul, "STACKATO_NOMAD": &c.Nomad,
 		"STACKATO_DOCKER_SOCKET": &c.DockerSocket, "STACKATO_ROLE_GROUPS": &c.RoleGroups,
+		"STACKATO_HOSTS_FILE": &c.HostsFile,
 	}
 	numbers := map[string]*int{
 		"STACKATO_RPC_PORT": &c.Ports.RPC, "STACKATO_GOSSIP_PORT": &c.Ports.Gossip, "STACKATO_HTTP_PORT": &c.Ports.HTTP,

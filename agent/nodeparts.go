@@ -107,9 +107,14 @@ func (c nodeCalls) HeldBlob(ctx context.Context, n node.Node, digest string) (io
 	return body, info.Size, nil
 }
 
+// HasBlob implements NodeCalls.
+func (c nodeCalls) HasBlob(ctx context.Context, n node.Node, digest string) (BlobInfo, error) {
+	return value(rpc.Call(ctx, c.r.client, target(n), methodHasBlob, &BlobRequest{Digest: digest}))
+}
+
 // HoldBlob implements NodeCalls.
-func (c nodeCalls) HoldBlob(ctx context.Context, n node.Node, digest string, body io.Reader) error {
-	_, out, err := rpc.CallRaw(ctx, c.r.client, target(n), methodHoldBlob, &BlobRequest{Digest: digest}, body)
+func (c nodeCalls) HoldBlob(ctx context.Context, n node.Node, b instance.Blob, body io.Reader) error {
+	_, out, err := rpc.CallRaw(ctx, c.r.client, target(n), methodHoldBlob, &b, body)
 	if err != nil {
 		return err
 	}

@@ -51,9 +51,11 @@ type CloudController interface {
 	// Routes sends the feed of a router until ctx is done.
 	Routes(ctx context.Context, from node.ID, send func(*routing.Update) error) error
 
-	// HeldBlob and HoldBlob serve other controllers: this node's own copies.
+	// HeldBlob, HoldBlob and HasBlob serve other controllers: this node's own
+	// copies.
 	HeldBlob(ctx context.Context, digest string) (io.ReadCloser, int64, error)
-	HoldBlob(ctx context.Context, digest string, body io.Reader) error
+	HoldBlob(ctx context.Context, b instance.Blob, body io.Reader) error
+	HasBlob(ctx context.Context, digest string) (BlobInfo, error)
 }
 
 // Router is the router of one node.
@@ -85,6 +87,12 @@ type BuildRequest struct {
 type BlobRequest struct {
 	Digest string `json:"digest"`
 	Token  string `json:"token,omitempty"`
+}
+
+// BlobInfo says what a controller holds.
+type BlobInfo struct {
+	Size int64     `json:"size"`
+	Put  time.Time `json:"put,omitzero"` // when it was last put
 }
 
 // UploadRequest comes before a droplet or build cache.
@@ -141,9 +149,11 @@ type NodeCalls interface {
 	States(ctx context.Context, n node.Node, report func(instance.Report)) error
 	// ReadLogs reads lines that a node holds.
 	ReadLogs(ctx context.Context, n node.Node, r logs.ReadRequest) (logs.ReadResponse, error)
-	// HeldBlob and HoldBlob read and write a controller's copy of a blob.
+	// HeldBlob and HoldBlob read and write a controller's copy of a blob,
+	// HasBlob asks for it. An error that is rpcerr.NotFound means none.
 	HeldBlob(ctx context.Context, n node.Node, digest string) (io.ReadCloser, int64, error)
-	HoldBlob(ctx context.Context, n node.Node, digest string, body io.Reader) error
+	HoldBlob(ctx context.Context, n node.Node, b instance.Blob, body io.Reader) error
+	HasBlob(ctx context.Context, n node.Node, digest string) (BlobInfo, error)
 }
 
 // LogStore keeps log lines on this node.

@@ -18,10 +18,6 @@ import (
 // maxUpload bounds a droplet or build cache on its way to a controller.
 const maxUpload = 4 << 30
 
-type blobInfo struct {
-	Size int64 `json:"size"`
-}
-
 type confirmRequest struct {
 	AllocID string `json:"alloc_id"`
 	Address string `json:"address"`
@@ -31,7 +27,7 @@ type confirmRequest struct {
 var (
 	methodInstance = rpc.Method[InstanceRequest, instance.Spec]{Name: "cloud.instance", Callers: rpc.Member}
 	methodBuild    = rpc.Method[BuildRequest, staging.Spec]{Name: "cloud.build", Callers: rpc.Member}
-	methodBlob     = rpc.RawMethod[BlobRequest, blobInfo]{Name: "cloud.blob", Callers: rpc.Member, Idle: 30 * time.Second}
+	methodBlob     = rpc.RawMethod[BlobRequest, BlobInfo]{Name: "cloud.blob", Callers: rpc.Member, Idle: 30 * time.Second}
 	methodDroplet  = rpc.RawMethod[UploadRequest, instance.Blob]{Name: "cloud.put-droplet", Callers: rpc.Member, Idle: 30 * time.Second, MaxBody: maxUpload}
 	methodCache    = rpc.RawMethod[UploadRequest, instance.Blob]{Name: "cloud.put-cache", Callers: rpc.Member, Idle: 30 * time.Second, MaxBody: maxUpload}
 	methodResult   = rpc.Method[ResultRequest, rpc.Empty]{Name: "cloud.result", Callers: rpc.Member}
@@ -41,8 +37,9 @@ var (
 
 // What controllers answer to each other.
 var (
-	methodHeldBlob = rpc.RawMethod[BlobRequest, blobInfo]{Name: "blob.held", Callers: rpc.Controller, Idle: 30 * time.Second}
-	methodHoldBlob = rpc.RawMethod[BlobRequest, rpc.Empty]{Name: "blob.hold", Callers: rpc.Controller, Idle: 30 * time.Second, MaxBody: maxUpload}
+	methodHasBlob  = rpc.Method[BlobRequest, BlobInfo]{Name: "blob.has", Callers: rpc.Controller}
+	methodHeldBlob = rpc.RawMethod[BlobRequest, BlobInfo]{Name: "blob.held", Callers: rpc.Controller, Idle: 30 * time.Second}
+	methodHoldBlob = rpc.RawMethod[instance.Blob, rpc.Empty]{Name: "blob.hold", Callers: rpc.Controller, Idle: 30 * time.Second, MaxBody: maxUpload}
 )
 
 // What nodes answer.
@@ -133,7 +130,7 @@ func serveDEA(s *rpc.Server, r *runtime) {
 		}
 		return &rpc.Empty{}, cc.Result(ctx, c.ID, *req)
 	})
-	rpc.HandleRaw(s, methodBlob, func(ctx context.Context, c rpc.Caller, req *BlobRequest, _ io.Reader) (*blobInfo, io.ReadCloser, error) {
+	rpc.HandleRaw(s, methodBlob, func(ctx context.Context, c rpc.Caller, req *BlobRequest, _ io.Reader) (*BlobInfo, io.ReadCloser, error) {
 		cc, err := r.cloud()
 		if err == nil {
 			err = fromRole(c, node.DEA)
@@ -142,7 +139,7 @@ func serveDEA(s *rpc.Server, r *runtime) {
 			return nil, nil, err
 		}
 		body, size, err := cc.Blob(ctx, c.ID, *req)
-		return &blobInfo{size}, body, err
+		return &BlobInfo{Size: size}, body, err
 	})
 }
 
@@ -167,19 +164,27 @@ func serveUploads(s *rpc.Server, r *runtime) {
 			return &out, nil, err
 		})
 	}
-	rpc.HandleRaw(s, methodHoldBlob, func(ctx context.Context, _ rpc.Caller, req *BlobRequest, body io.Reader) (*rpc.Empty, io.ReadCloser, error) {
+	rpc.HandleRaw(s, methodHoldBlob, func(ctx context.Context, _ rpc.Caller, req *instance.Blob, body io.Reader) (*rpc.Empty, io.ReadCloser, error) {
 		cc, err := r.cloud()
 		if err != nil {
 			return nil, nil, err
 		}
-		return &rpc.Empty{}, nil, cc.HoldBlob(ctx, req.Digest, body)
+		return &rpc.Empty{}, nil, cc.HoldBlob(ctx, *req, body)
 	})
-	rpc.HandleRaw(s, methodHeldBlob, func(ctx context.Context, _ rpc.Caller, req *BlobRequest, _ io.Reader) (*blobInfo, io.ReadCloser, error) {
+	rpc.HandleRaw(s, methodHeldBlob, func(ctx context.Context, _ rpc.Caller, req *BlobRequest, _ io.Reader) (*BlobInfo, io.ReadCloser, error) {
 		cc, err := r.cloud()
 		if err != nil {
 			return nil, nil, err
 		}
 		body, size, err := cc.HeldBlob(ctx, req.Digest)
-		return &blobInfo{size}, body, err
+		return &BlobInfo{Size: size}, body, err
+	})
+	rpc.Handle(s, methodHasBlob, func(ctx context.Context, _ rpc.Caller, req *BlobRequest) (*BlobInfo, error) {
+		cc, err := r.cloud()
+		if err != nil {
+			return nil, err
+		}
+		out, err := cc.HasBlob(ctx, req.Digest)
+		return &out, err
 	})
 }

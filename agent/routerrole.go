@@ -28,10 +28,20 @@ type routerRole struct {
 func newRouterRole(r *runtime) (*routerRole, error) {
 	a := r.dir.get()
 	c := newAppCertificate(r)
+	feed := r.routeFeed
+	if a.Micro && r.cfg.HostsFile != "" {
+		hosts := newHostsFile(r.cfg.HostsFile, r.log)
+		feed = func(ctx context.Context, update func(*routing.Update) error) error {
+			return r.routeFeed(ctx, func(u *routing.Update) error {
+				hosts.apply(u)
+				return update(u)
+			})
+		}
+	}
 	rt, err := r.agent.platform.Router(RouterEnv{
 		Self: a.Self, Domain: a.Domain, Dir: r.cfg.path("router"),
 		HTTP: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTP), HTTPS: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTPS),
-		Certificate: c.get, ControllerTLS: r.controllerTLS(), Feed: r.routeFeed, Confirm: r.confirmBackend,
+		Certificate: c.get, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
 		Logs: logStore{r}, Logger: r.log,
 	})
 	return &routerRole{rt, c}, err
