@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/stackato/stackato/controller/cf"
@@ -12,7 +13,8 @@ import (
 // StateIndex is the [Index] in the replicated state.
 type StateIndex struct{ State *state.Store }
 
-// Find implements [Index]. Of several packages the newest one is named.
+// Find implements [Index]. Of several packages the newest one is named. Space
+// can be several spaces, separated by commas.
 func (x StateIndex) Find(ctx context.Context, space string, sums []string) (map[string]Place, error) {
 	view, err := x.State.Read(ctx)
 	if err != nil {
@@ -21,14 +23,16 @@ func (x StateIndex) Find(ctx context.Context, space string, sums []string) (map[
 	out := map[string]Place{}
 	for _, sum := range sums {
 		var newest time.Time
-		for _, row := range view.PackageFilesBySum(space, sum) {
-			if row.CreatedAt.Before(newest) {
-				continue
-			}
-			newest = row.CreatedAt
-			for _, f := range row.Files {
-				if f.SHA1 == sum {
-					out[sum] = Place{Package: row.Digest, Path: f.Path, Size: f.Size}
+		for s := range strings.SplitSeq(space, ",") {
+			for _, row := range view.PackageFilesBySum(s, sum) {
+				if row.CreatedAt.Before(newest) {
+					continue
+				}
+				newest = row.CreatedAt
+				for _, f := range row.Files {
+					if f.SHA1 == sum {
+						out[sum] = Place{Package: row.Digest, Path: f.Path, Size: f.Size}
+					}
 				}
 			}
 		}
@@ -36,8 +40,9 @@ func (x StateIndex) Find(ctx context.Context, space string, sums []string) (map[
 	return out, nil
 }
 
-// Record implements [Index].
+// Record implements [Index]. Of several spaces it is the first one's.
 func (x StateIndex) Record(ctx context.Context, space, digest string, files []File) error {
+	space, _, _ = strings.Cut(space, ",")
 	row := cf.PackageFiles{SpaceGUID: space, Digest: digest, CreatedAt: time.Now().UTC()}
 	for _, f := range files {
 		row.Files = append(row.Files, cf.PackageFile(f))
