@@ -1,0 +1,128 @@
+package deploy
+
+import (
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/stackato/stackato/controller/cf"
+	"github.com/stackato/stackato/controller/state"
+	"github.com/stackato/stackato/jobs"
+)
+
+// want is a job that shall be there.
+type want struct {
+	count int // 1 for tasks and builds
+	make  func() *api.Job
+}
+
+// op is one write to Nomad.
+type op struct {
+	id    string
+	job   func() *api.Job // registers, if not nil
+	scale bool            // else scales to count, or else removes
+	count int
+	index uint64
+}
+
+// plan is what a pass is going to do.
+type plan struct {
+	want map[string]want
+	// moves are writes to the rows of deployments and tasks.
+	moves []move
+}
+
+func (r *run) plan(v *state.View) *plan {
+	p := &plan{want: map[string]want{}}
+	deployments := map[string]cf.Deployment{}
+	for _, d := range v.ActiveDeployments() {
+		deployments[d.ProcessGUID] = d
+	}
+	started := map[string]bool{}
+	for _, a := range v.AppsInState(cf.AppStarted) {
+		started[a.GUID] = true
+	}
+	for _, proc := range v.Processes() {
+		if !started[proc.AppGUID] {
+			continue
+		}
+		counts := map[string]int{proc.Version: proc.Instances}
+		if d, ok := deployments[proc.GUID]; ok {
+			var m *move
+			counts, m = r.deployment(d, proc)
+			if m != nil {
+				p.moves = append(p.moves, *m)
+			}
+		}
+		for version, n := range counts {
+			p.process(r, v, proc, version, n)
+		}
+	}
+	for _, b := range v.BuildsInState(cf.BuildStaging) {
+		p.want[jobs.StagingID(b.GUID)] = want{1, func() *api.Job { return r.buildJob(v, b) }}
+	}
+	for _, st := range []string{cf.TaskPending, cf.TaskRunning, cf.TaskCanceling} {
+		for _, t := range v.TasksInState(st) {
+			p.task(r, t)
+		}
+	}
+	return p
+}
+
+// process wants n instances of a version.
+func (p *plan) process(r *run, v *state.View, proc cf.Process, version string, n int) {
+	if n <= 0 || version == "" {
+		return
+	}
+	p.want[jobs.AppID(proc.GUID, version)] = want{n, func() *api.Job {
+		pv, ok := v.ProcessVersion(proc.GUID, version)
+		if !ok {
+			return nil
+		}
+		return jobs.App(jobs.Process{
+			App: pv.AppGUID, GUID: pv.ProcessGUID, Type: pv.Type, Version: version, Instances: n,
+			Size: jobs.Size{MemoryMB: pv.MemoryMB, DiskMB: pv.DiskMB}, Image: r.cfg.Image(pv.Stack),
+			Placement: r.placement(pv.PlacementZone, pv.Stack),
+		})
+	}}
+}
+
+func (r *run) placement(zone, stack string) jobs.Placement {
+	p := jobs.Placement{Zone: zone}
+	if r.cfg.StackMeta {
+		p.Stack = stack
+	}
+	return p
+}
+
+// buildJob places a build where its app will run: a zone that does not exist
+// shows before anything is staged.
+func (r *run) buildJob(v *state.View, b cf.Build) *api.Job {
+	app, ok := v.App(b.AppGUID)
+	if !ok {
+		return nil
+	}
+	return jobs.Staging(jobs.Build{
+		App: b.AppGUID, GUID: b.GUID, Size: jobs.Size{MemoryMB: b.MemoryMB, DiskMB: b.DiskMB},
+		Image: r.cfg.Image(b.Stack), Placement: r.placement(app.PlacementZone, b.Stack),
+	})
+}
+
+// ops are the differences between what is wanted and what Nomad has.
+func (p *plan) ops(v *view) []op {
+	var out []op
+	for id, w := range p.want {
+		have, ok := v.jobs[id]
+		kind, _, _, _ := jobs.Parse(id)
+		switch {
+		case !ok || kind == jobs.KindApp && have.Stopped:
+			out = append(out, op{id: id, job: w.make, count: w.count, index: have.Index})
+		case kind == jobs.KindApp && have.Count != w.count:
+			out = append(out, op{id: id, scale: true, count: w.count, index: have.Index})
+		}
+	}
+	for id, have := range v.jobs {
+		if _, ok := p.want[id]; !ok {
+			out = append(out, op{id: id, index: have.Index})
+		}
+	}
+	return out
+}
