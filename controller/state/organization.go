@@ -23,7 +23,15 @@ func (v *View) OrganizationByName(name string) (cf.Organization, bool) {
 // Organizations returns all organizations, in no useful order.
 func (v *View) Organizations() []cf.Organization { return organizations.list(v, "id") }
 
-var createOrganization = newCommand("cf.organization.create", 1, func(tx *Tx, in cf.Organization) (none, error) {
+func getOrganization(r reader, guid string) (cf.Organization, error) {
+	o, ok := organizations.get(r, "id", guid)
+	if !ok {
+		return o, cf.ErrNotFound.With("Organization not found")
+	}
+	return o, nil
+}
+
+var createOrganization = newAudited("cf.organization.create", 1, func(tx *Tx, in cf.Organization) (none, error) {
 	if organizations.has(tx, "name", in.Name) {
 		return none{}, cf.ErrUnprocessable.With("Organization '%s' already exists.", in.Name)
 	}
@@ -43,28 +51,22 @@ type OrganizationUpdate struct {
 	GUID      string           `json:"guid"`
 	Name      *string          `json:"name,omitempty"`
 	Suspended *bool            `json:"suspended,omitempty"`
-	QuotaGUID *string          `json:"quota_guid,omitempty"`
 	Metadata  cf.MetadataPatch `json:"metadata,omitzero"`
 	At        time.Time        `json:"at"`
 }
 
-var updateOrganization = newCommand("cf.organization.update", 1, func(tx *Tx, in OrganizationUpdate) (cf.Organization, error) {
-	o, ok := organizations.get(tx, "id", in.GUID)
-	if !ok {
-		return o, cf.ErrNotFound.With("Organization not found")
+var updateOrganization = newAudited("cf.organization.update", 1, func(tx *Tx, in OrganizationUpdate) (cf.Organization, error) {
+	o, err := getOrganization(tx, in.GUID)
+	if err != nil {
+		return o, err
 	}
 	if in.Name != nil && *in.Name != o.Name {
 		if other, taken := organizations.get(tx, "name", *in.Name); taken && other.GUID != o.GUID {
-			return o, cf.ErrUnprocessable.With("Organization '%s' already exists.", *in.Name)
+			return o, cf.ErrUnprocessable.With("Organization name '%s' is already taken.", *in.Name)
 		}
 		o.Name = *in.Name
 	}
-	if in.Suspended != nil {
-		o.Suspended = *in.Suspended
-	}
-	if in.QuotaGUID != nil {
-		o.QuotaGUID = *in.QuotaGUID
-	}
+	set(&o.Suspended, in.Suspended)
 	o.Metadata = o.Patched(in.Metadata)
 	o.UpdatedAt = in.At
 	organizations.put(tx, o)
