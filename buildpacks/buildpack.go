@@ -42,6 +42,7 @@ type Context struct {
 	Cache   string // kept for the app's next build
 	Deps    string // of all buildpacks; /home/vcap/deps
 	Profile string // scripts that are sourced before the app starts
+	Temp    string // no part of the droplet
 	Index   int    // of this buildpack in Deps
 	Final   bool   // the last buildpack
 	AppName string
@@ -103,6 +104,9 @@ var builtin = []struct {
 	pack Buildpack
 }{
 	{"staticfile_buildpack", Staticfile{}},
+	{"nodejs_buildpack", Nodejs{}},
+	{"go_buildpack", Golang{}},
+	{"python_buildpack", Python{}},
 	{"binary_buildpack", Binary{}},
 }
 

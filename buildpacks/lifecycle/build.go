@@ -44,23 +44,23 @@ type Build struct {
 	packs   []pack
 }
 
-// Failure is a build that did not succeed by the developer's doing. Its code
+// BuildError is a build that did not succeed by the developer's doing. Its code
 // words are those of package staging.
-type Failure struct {
+type BuildError struct {
 	ErrCode string
 	Detail  string // a sentence for the developer
 }
 
-func (f *Failure) Error() string { return f.Detail }
+func (f *BuildError) Error() string { return f.Detail }
 
 // Code returns the code word.
-func (f *Failure) Code() string { return f.ErrCode }
+func (f *BuildError) Code() string { return f.ErrCode }
 
-func failure(code, format string, args ...any) *Failure {
-	return &Failure{ErrCode: code, Detail: fmt.Sprintf(format, args...)}
+func failure(code, format string, args ...any) *BuildError {
+	return &BuildError{ErrCode: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Run stages the app. The Result has no blobs yet. The error is a *Failure if
+// Run stages the app. The Result has no blobs yet. The error is a *BuildError if
 // the developer can do something about it.
 func (b *Build) Run(ctx context.Context) (staging.Result, error) {
 	b.started = time.Now()

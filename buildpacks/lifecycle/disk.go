@@ -16,7 +16,7 @@ import (
 // and so that looking takes at most a twentieth of the time.
 var looks = struct {
 	pause time.Duration
-	share time.Duration
+	share float64
 }{time.Second, 20}
 
 // watchDisk ends the context when the build uses more disk than it may. The
@@ -35,14 +35,14 @@ func (b *Build) watchDisk(parent context.Context) (ctx context.Context, stop fun
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(max(looks.pause, looks.share*time.Since(began))):
+			case <-time.After(max(looks.pause, time.Duration(looks.share*float64(time.Since(began))))):
 			}
 		}
 	})
 	return ctx, func() { cancel(nil); done.Wait() }
 }
 
-func (b *Build) diskFull() *Failure {
+func (b *Build) diskFull() *BuildError {
 	return failure(staging.ErrInsufficient,
 		"Staging used more than its disk limit of %d MB; push less, or raise the disk quota of the app", b.diskMB())
 }
@@ -75,7 +75,7 @@ func isFull(err error) bool {
 
 // full turns "no space left on device" into a failure that says so.
 func full(err error) error {
-	var f *Failure
+	var f *BuildError
 	if errors.As(err, &f) || !isFull(err) {
 		return err
 	}

@@ -107,10 +107,10 @@ func (tr *trial) mustRun(t *testing.T) staging.Result {
 }
 
 // failsWith stages and returns the failure, which must have that code.
-func (tr *trial) failsWith(t *testing.T, code string) *Failure {
+func (tr *trial) failsWith(t *testing.T, code string) *BuildError {
 	t.Helper()
 	_, err := tr.Run(t.Context())
-	var f *Failure
+	var f *BuildError
 	if !errors.As(err, &f) || f.Code() != code {
 		t.Fatalf("error %v, want one with code %s\n%s", err, code, tr.log.String())
 	}

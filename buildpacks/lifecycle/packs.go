@@ -96,7 +96,7 @@ func (b *Build) context(p pack, index int, final bool) (*buildpacks.Context, err
 		cache = filepath.Join(b.temp("cache"), p.key())
 	}
 	c := &buildpacks.Context{
-		App: b.dir("app"), Cache: cache, Deps: b.dir("deps"), Profile: b.dir("profile.d"),
+		App: b.dir("app"), Cache: cache, Deps: b.dir("deps"), Profile: b.dir("profile.d"), Temp: b.Temp,
 		Index: index, Final: final, AppName: b.Spec.AppName,
 		Env: maps.Clone(b.env), Log: b.log,
 	}

@@ -91,7 +91,7 @@ func readProcfile(name string) (map[string]string, error) {
 		}
 		m := processType.FindStringSubmatch(line)
 		if m == nil {
-			return nil, fmt.Errorf("Procfile line %d is not of the form TYPE: COMMAND", i+1)
+			return nil, fmt.Errorf("line %d of the Procfile is not of the form TYPE: COMMAND", i+1)
 		}
 		types[m[1]] = m[2]
 	}

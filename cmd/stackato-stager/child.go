@@ -204,7 +204,7 @@ func taken(fd int, name string) *os.File {
 // stageOnce runs a build and sorts its errors into the developer's and ours.
 func stageOnce(ctx context.Context, b *lifecycle.Build) outcome {
 	result, err := b.Run(ctx)
-	var f *lifecycle.Failure
+	var f *lifecycle.BuildError
 	switch {
 	case err == nil:
 		return outcome{Result: result}

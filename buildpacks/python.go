@@ -1,0 +1,99 @@
+package buildpacks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Python makes a virtual environment with what requirements.txt names, with the
+// Python of the stack.
+type Python struct{}
+
+// Detect looks for requirements.txt or setup.py.
+func (Python) Detect(_ context.Context, c *Context) (string, bool, error) {
+	return "python", c.has("requirements.txt") || c.has("setup.py"), nil
+}
+
+// Supply makes the virtual environment.
+func (Python) Supply(ctx context.Context, c *Context) error {
+	var out strings.Builder
+	if err := c.Run(ctx, Command{Args: []string{"python3", "-c", "import platform; print(platform.python_version())"}, Stdout: &out}); err != nil {
+		return fmt.Errorf("the stack has no Python: %w", err)
+	}
+	version := strings.TrimSpace(out.String())
+	c.Log.Step("Using Python %s of the stack", version)
+	if err := warnRuntime(c, version); err != nil {
+		return err
+	}
+	venv := filepath.Join(c.Dep(), "venv")
+	if err := c.Run(ctx, Command{Args: []string{"python3", "-m", "venv", venv}}); err != nil {
+		return err
+	}
+	if err := os.Symlink("venv/bin", filepath.Join(c.Dep(), "bin")); err != nil {
+		return err
+	}
+	if err := writeConfig(c, "python", version); err != nil {
+		return err
+	}
+	return installRequirements(ctx, c)
+}
+
+// warnRuntime says if runtime.txt wants another Python: there is only one.
+func warnRuntime(c *Context, version string) error {
+	if !c.has("runtime.txt") {
+		return nil
+	}
+	raw, err := c.read("runtime.txt")
+	if err != nil {
+		return err
+	}
+	want := strings.TrimPrefix(strings.TrimSpace(string(raw)), "python-")
+	want = strings.TrimSuffix(want, ".x")
+	if want != "" && want != version && !strings.HasPrefix(version, want+".") {
+		c.Log.Warn("runtime.txt asks for Python %s; the app gets %s", want, version)
+	}
+	return nil
+}
+
+// installRequirements runs pip, from vendor/ alone if the app has it.
+func installRequirements(ctx context.Context, c *Context) error {
+	if !c.has("requirements.txt") {
+		c.Log.Info("The app has no requirements.txt: nothing to install")
+		return nil
+	}
+	env, err := c.stagingEnvironment()
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string]string{
+		"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_CACHE_DIR": filepath.Join(c.Cache, "pip"),
+	} {
+		if env[name] == "" {
+			env[name] = value
+		}
+	}
+	args := []string{filepath.Join(c.Dep(), "venv", "bin", "python"), "-m", "pip", "install", "--requirement", "requirements.txt"}
+	if c.hasDir("vendor") {
+		c.Log.Step("Running pip install (from vendor/ only)")
+		args = append(args, "--no-index", "--find-links", "vendor")
+	} else {
+		c.Log.Step("Running pip install")
+	}
+	return c.Run(ctx, Command{Args: args, Env: env})
+}
+
+// Finalize makes the environment the app's.
+func (Python) Finalize(_ context.Context, c *Context) error {
+	script := fmt.Sprintf(`export VIRTUAL_ENV=${DEPS_DIR:-/home/vcap/deps}/%d/venv
+export PYTHONUNBUFFERED=${PYTHONUNBUFFERED:-1}
+export PYTHONHASHSEED=${PYTHONHASHSEED:-random}
+`, c.Index)
+	return errors.Join(c.profileScript("python.sh", script), writeProfile(c))
+}
+
+// Release names no command: as in Cloud Foundry, the Procfile does.
+func (Python) Release(context.Context, *Context) (Release, error) { return Release{}, nil }
