@@ -101,6 +101,9 @@ type Config struct {
 	// Certificates returns the node's bundle of trusted authorities, PEM.
 	// nil reads the system's.
 	Certificates func() ([]byte, error)
+	// Guard keeps containers from reaching nodes and each other. Run runs it;
+	// nil guards nothing.
+	Guard *Guard
 	// CacheBytes bounds the blobs that are kept; default 10 GiB.
 	CacheBytes int64
 	// UploadBytes bounds a droplet or build cache; default 4 GiB.

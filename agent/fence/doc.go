@@ -16,11 +16,18 @@
 //		Controllers: controllers, // RPC to any controller
 //		Routers:     routers,     // RPC to every router
 //		Log:         tail.Append, // CELL lines
+//		Images:      []string{"stackato/stack:" + tag},
+//		Guard: fence.NewGuard(fence.GuardConfig{
+//			Nodes: everyNodesAddress, Routers: everyRouterNodesAddress, Allow: routersPublicPorts,
+//		}),
 //	})
 //	// fence.Mounted(dir) now exists: it is Nomad's host volume "stackato".
 //	err = f.Run(ctx)                      // blocks
 //	err = f.Watch(ctx, stream.Send)       // once for each controller
 //	list := f.Stats()                     // for "cf app"
+//	err = f.Ready(ctx)                    // may work land here? image, engine, guard
+//	guard.Changed()                       // nodes or routers are others
+//	err = guard.Remove(ctx)               // the role was taken away; not at a restart
 //
 // # Who may ask for what
 //

@@ -92,6 +92,9 @@ func (f *Fence) Run(ctx context.Context) error {
 	group.Go(func() error { return f.follow(ctx) })
 	group.Go(func() error { return f.keepHouse(ctx) })
 	group.Go(func() error { return f.measure(ctx) })
+	if f.cfg.Guard != nil {
+		group.Go(func() error { return f.cfg.Guard.Run(ctx) })
+	}
 	err = group.Wait()
 	f.tasks.Wait()
 	if errors.Is(err, context.Canceled) {

@@ -34,8 +34,8 @@ func (e *Engine) ImageID(ctx context.Context, ref string) (string, error) {
 	return i.ID, nil
 }
 
-// Ready returns nil when the node can take work: the engine has said what runs
-// and every image of the configuration is there and is what it was when it was
+// Ready returns nil when the node can take work: the engine has said what runs,
+// the guard holds, and every image of the configuration is there and is what it was when it was
 // seen first. A tag that names other content than before is refused: what was
 // staged against the one must not run in the other.
 func (f *Fence) Ready(ctx context.Context) error {
@@ -46,6 +46,11 @@ func (f *Fence) Ready(ctx context.Context) error {
 	case <-f.table.listed:
 	default:
 		return fmt.Errorf("%w: it has not yet said what runs", ErrUnreachable)
+	}
+	if f.cfg.Guard != nil {
+		if err := f.cfg.Guard.Ready(); err != nil {
+			return err
+		}
 	}
 	for _, ref := range f.cfg.Images {
 		if err := f.verify(ctx, ref); err != nil {

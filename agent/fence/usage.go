@@ -122,7 +122,6 @@ func (f *Fence) holdToDisk(ctx context.Context, c Container, used int64) {
 	if limit <= 0 || used <= limit {
 		return
 	}
-	const mb = 1 << 20
 	if c.Kind != instance.KindStaging {
 		f.giveUp(ctx, c, "disk limit exceeded: "+sizes(used, limit))
 		return
