@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -148,7 +149,7 @@ func TestRestartKeepsIdentity(t *testing.T) {
 	if _, err := m.ConfigSet(m.ctx(), local.ConfigSetRequest{Key: "app/key", Value: []byte(`"kept"`)}); err != nil {
 		t.Fatal(err)
 	}
-	id := m.id()
+	id, before := m.id(), m.tokens()
 	if err := m.stop(); err != nil {
 		t.Errorf("Run = %v", err)
 	}
@@ -165,6 +166,29 @@ func TestRestartKeepsIdentity(t *testing.T) {
 	if err != nil || len(list) != 1 || string(list[0].Value) != `"kept"` {
 		t.Errorf("settings %+v, %v", list, err)
 	}
+	// The agent ended between making the tokens and giving them to Consul and
+	// Nomad, which do not run here: it goes on with the same ones.
+	if after := m.tokens(); after != before {
+		t.Error("the tokens for Consul and Nomad are others after the restart")
+	}
+}
+
+// tokens returns the management tokens of Consul and Nomad, once the state
+// holds them.
+func (m *machine) tokens() (out [2]string) {
+	m.t.Helper()
+	eventually(m.t, "the tokens of "+m.name, func() (err error) {
+		r := m.node()
+		if r == nil || r.controller() == nil {
+			return errors.New("no controller runs")
+		}
+		out[0], out[1], err = r.controller().ManagementTokens()
+		if err == nil && (out[0] == "" || out[1] == "" || out[0] == out[1]) {
+			err = errors.New("there are not two")
+		}
+		return err
+	})
+	return out
 }
 
 func TestTwoAgentsOnOneDataDir(t *testing.T) {

@@ -86,11 +86,15 @@ func TestPrimaryLoss(t *testing.T) {
 	w := g.write()
 	w.more(10)
 	old := g.primary()
+	tokens := old.tokens()
 	old.stop()
 	next := g.primary()
 	w.more(10)
 	if next == old {
 		t.Fatal("the dead one leads")
+	}
+	if next.tokens() != tokens {
+		t.Error("the next Primary would give Consul and Nomad other tokens")
 	}
 	eventually(t, "the dea knows the new Primary", func() error {
 		st, err := g.machines[3].Status(g.machines[3].ctx(), true)

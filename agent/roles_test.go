@@ -2,9 +2,11 @@ package agent
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -226,8 +228,24 @@ func TestStoppedRolesSurviveRestart(t *testing.T) {
 
 func TestZones(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, "dea")
-	n1, n2 := g.machines[0], g.machines[1]
+	g := newGroup(t)
+	n1, n2 := g.machines[0], newMachine(t, "n2").start()
+	if _, err := n2.Join(n2.ctx(), local.JoinRequest{
+		Primaries: []string{n1.rpc()}, Token: n1.token(local.TokenCreateRequest{}), Roles: []string{"dea"}, Zone: "eu-1a",
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	g.machines = append(g.machines, n2)
+	g.t.Cleanup(g.cancel)
+	g.settle()
+	for _, m := range g.machines {
+		if n, _ := m.node().dir.get().Find(n2.id()); n.Zone != "eu-1a" {
+			t.Errorf("%s places n2, which joined with a zone, in %q", m.name, n.Zone)
+		}
+		if o, _ := m.node().gossip.Member(n2.id()); o.Meta.Zone != "eu-1a" {
+			t.Errorf("%s hears the zone %q of n2, which joined with one", m.name, o.Meta.Zone)
+		}
+	}
 	if _, err := n1.NodeSetZone(n1.ctx(), local.ZoneRequest{Node: "n2", Zone: "eu-1b"}); err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +308,38 @@ func TestActOnAnotherNode(t *testing.T) {
 	}
 	if _, err := n1.Processes(n1.ctx(), true); err != nil {
 		t.Errorf("processes of all nodes: %v", err)
+	}
+}
+
+// TestStatusOfSilentNodes: nodes that take a connection and never say a word
+// cost status its deadline once, not once each.
+func TestStatusOfSilentNodes(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, "dea", "dea")
+	n1 := g.machines[0]
+	for _, m := range g.machines[1:] {
+		m.stop()
+		l, err := net.Listen("tcp", m.rpc()) // the system takes connections, nobody answers
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	began := time.Now()
+	st, err := n1.Status(n1.ctx(), true)
+	took := time.Since(began)
+	if err != nil || len(st.Nodes) != 3 || !st.Nodes[0].Reachable || st.Primary != "n1" {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	alone := time.Duration(0)
+	for _, n := range st.Nodes[1:] {
+		if n.Reachable || n.Error == "" || n.Gossip == "" || n.Took < statusTimeout*9/10 {
+			t.Errorf("%s, which is silent: %+v", n.Name, n)
+		}
+		alone += n.Took
+	}
+	if took >= alone {
+		t.Errorf("status took %s, as long as the two nodes one after the other (%s)", took, alone)
 	}
 }
 

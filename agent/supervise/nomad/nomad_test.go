@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/hashicorp/nomad/api"
 	"go.uber.org/goleak"
 
 	"github.com/stackato/stackato/agent/supervise"
@@ -162,9 +163,20 @@ func checkACL(t *testing.T, n *node, secret string) {
 		t.Errorf("with another secret: %v", err)
 	}
 	anonymous := NewClient(n.HTTPAddress(), "")
-	defer anonymous.Close()
 	if _, err := anonymous.NodeList(ctx); statusCode(err) != 403 {
 		t.Errorf("list without a token: %v", err)
+	}
+	for who, c := range map[string]*Client{"nobody": anonymous, "a stranger": NewClient(n.HTTPAddress(), uuid.NewString())} {
+		defer c.Close()
+		err := c.call(ctx, "register", func(a *api.Client) error {
+			j := api.NewBatchJob("intruder", "intruder", "global", 50)
+			j.AddTaskGroup(api.NewTaskGroup("intruder", 1).AddTask(api.NewTask("intruder", "docker")))
+			_, _, err := a.Jobs().Register(j, nil)
+			return err
+		})
+		if statusCode(err) != 403 {
+			t.Errorf("%s registers a job: %v", who, err)
+		}
 	}
 	if err := anonymous.Ready(ctx); err != nil {
 		t.Errorf("Ready without a token: %v", err)
