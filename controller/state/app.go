@@ -49,6 +49,9 @@ var createApp = newAudited("cf.app.create", 1, func(tx *Tx, in AppCreation) (non
 	if in.App.State != cf.AppStopped || in.Web.AppGUID != in.App.GUID || in.Web.Type != cf.ProcessWeb {
 		return none{}, cf.ErrServer.With("A new app is stopped and has a process web.")
 	}
+	if !spaces.has(tx, "id", in.App.SpaceGUID) {
+		return none{}, cf.ErrUnprocessable.With("Invalid space. Ensure that the space exists and you have access to it.")
+	}
 	apps.put(tx, in.App)
 	processes.put(tx, in.Web)
 	return none{}, nil
@@ -145,6 +148,7 @@ func removeApp(tx *Tx, guid string) {
 	sidecars.remove(tx, "app", guid)
 	tasks.remove(tx, "app", guid)
 	serviceBindings.remove(tx, "app", guid)
+	destinations.remove(tx, "app", guid)
 	apps.remove(tx, "id", guid)
 }
 

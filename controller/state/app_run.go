@@ -31,6 +31,9 @@ var startApp = newAudited("cf.app.start", 1, func(tx *Tx, in AppStart) (cf.App, 
 	if a.DropletGUID == "" {
 		return a, cf.ErrUnprocessable.With("Assign a droplet before starting this app.")
 	}
+	if err := checkStart(tx, a); err != nil {
+		return a, err
+	}
 	supersede(tx, a.GUID, in.At)
 	if err := nextRevision(tx, &a, in.RevisionGUID, "", in.At); err != nil {
 		return a, err
@@ -64,6 +67,36 @@ var stopApp = newAudited("cf.app.stop", 1, func(tx *Tx, in Target) (cf.App, erro
 
 // StopApp stops an app and returns it.
 func (s *Store) StopApp(ctx context.Context, t Target) (cf.App, error) { return stopApp.do(ctx, s, t) }
+
+// checkStart refuses the start of an app that its quotas have no room for.
+func checkStart(tx *Tx, a cf.App) error {
+	if a.State == cf.AppStarted {
+		return nil
+	}
+	var u Usage
+	largest := 0
+	for p := range processes.each(tx, "app", a.GUID) {
+		u.MemoryMB += p.Instances * p.MemoryMB
+		u.Instances += p.Instances
+		if p.Instances > 0 {
+			largest = max(largest, p.MemoryMB)
+		}
+	}
+	return checkAppQuota(tx, a.SpaceGUID, u.MemoryMB, u.Instances, largest)
+}
+
+// checkResize refuses a process that became too large for its quotas.
+func checkResize(tx *Tx, a cf.App, was, is cf.Process) error {
+	perInstance := 0
+	if is.MemoryMB > was.MemoryMB {
+		perInstance = is.MemoryMB
+	}
+	if a.State != cf.AppStarted {
+		return checkAppQuota(tx, a.SpaceGUID, 0, 0, perInstance)
+	}
+	return checkAppQuota(tx, a.SpaceGUID,
+		is.Instances*is.MemoryMB-was.Instances*was.MemoryMB, is.Instances-was.Instances, perInstance)
+}
 
 // runNewVersions puts the app as started, every process with a new version.
 func runNewVersions(tx *Tx, a *cf.App, version string, at time.Time) error {

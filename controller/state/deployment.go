@@ -140,12 +140,15 @@ func (in DeploymentCreation) updateWeb(tx *Tx, a cf.App) error {
 	if !ok {
 		return cf.ErrUnprocessable.With("The app has no process of type 'web'.")
 	}
-	u := *in.Web
+	u, was := *in.Web, web
 	set(&web.Instances, u.Instances)
 	set(&web.MemoryMB, u.MemoryMB)
 	set(&web.DiskMB, u.DiskMB)
 	set(&web.LogRateBytes, u.LogRateBytes)
 	web.UpdatedAt = in.Deployment.CreatedAt
+	if err := checkResize(tx, a, was, web); err != nil {
+		return err
+	}
 	processes.put(tx, web)
 	return nil
 }
@@ -164,6 +167,9 @@ func begin(tx *Tx, a cf.App, d *cf.Deployment) error {
 		d.CanaryStep = 1
 	}
 	if a.State == cf.AppStopped {
+		if err := checkStart(tx, a); err != nil {
+			return err
+		}
 		d.Status, d.Reason = cf.DeploymentFinalized, cf.ReasonDeployed
 		if err := runNewVersions(tx, &a, d.NewVersion, at); err != nil {
 			return err

@@ -169,3 +169,14 @@ func (in DropletAssignment) apply(tx *Tx, a *cf.App) error {
 func (s *Store) AssignDroplet(ctx context.Context, in DropletAssignment) (cf.App, error) {
 	return assignDroplet.do(ctx, s, in)
 }
+
+// DropletsOfPackage returns the droplets made from a package.
+func (v *View) DropletsOfPackage(packageGUID string) []cf.Droplet {
+	return droplets.list(v, "package", packageGUID)
+}
+
+// HasDroplet reports whether a droplet is there and can run.
+func (v *View) HasDroplet(guid string) bool {
+	d, ok := v.Droplet(guid)
+	return ok && d.State == cf.DropletStaged
+}

@@ -87,6 +87,7 @@ var updateProcess = newAudited("cf.process.update", 1, func(tx *Tx, in ProcessUp
 	if err != nil {
 		return p, err
 	}
+	was := p
 	set(&p.Command, in.Command)
 	set(&p.Instances, in.Instances)
 	set(&p.MemoryMB, in.MemoryMB)
@@ -96,6 +97,9 @@ var updateProcess = newAudited("cf.process.update", 1, func(tx *Tx, in ProcessUp
 	set(&p.Readiness, in.Readiness)
 	p.Metadata = p.Patched(in.Metadata)
 	p.UpdatedAt = in.At
+	if err := checkResize(tx, a, was, p); err != nil {
+		return p, err
+	}
 	if a.State == cf.AppStarted && p.Version == "" && in.Instances != nil {
 		if err := newVersion(tx, a, p, in.Version, in.At); err != nil {
 			return p, err

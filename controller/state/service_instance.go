@@ -32,6 +32,12 @@ var createServiceInstance = newAudited("cf.service_instance.create", 1, func(tx 
 	if serviceInstances.has(tx, "name", in.SpaceGUID, in.Name) {
 		return none{}, cf.ErrUnprocessable.With("The service instance name is taken: %s", in.Name)
 	}
+	if !spaces.has(tx, "id", in.SpaceGUID) {
+		return none{}, cf.ErrUnprocessable.With("Invalid space. Ensure that the space exists and you have access to it.")
+	}
+	if err := checkServiceQuota(tx, in.SpaceGUID); err != nil {
+		return none{}, err
+	}
 	serviceInstances.put(tx, in)
 	return none{}, nil
 })

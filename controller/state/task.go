@@ -44,6 +44,9 @@ var createTask = newAudited("cf.task.create", 1, func(tx *Tx, in cf.Task) (cf.Ta
 	if !ok || d.State != cf.DropletStaged || d.AppGUID != a.GUID {
 		return in, cf.ErrUnprocessable.With("Task must have a droplet. Specify droplet or assign current droplet to app.")
 	}
+	if err := checkTaskQuota(tx, a, in.MemoryMB); err != nil {
+		return in, err
+	}
 	a.TaskSequence++
 	apps.put(tx, a)
 	in.State, in.SequenceID = cf.TaskPending, a.TaskSequence
