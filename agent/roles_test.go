@@ -78,7 +78,7 @@ func TestRoleChangeConverges(t *testing.T) {
 		{local.RoleChange{Op: local.RoleAdd, Names: []string{"harbor"}}, "base,dea,harbor", "not installed in this release, assigned all the same: harbor"},
 		{local.RoleChange{Op: local.RoleAdd, Names: []string{"data-services"}}, "base,dea,harbor,data-services", "mysql"},
 		{local.RoleChange{Op: local.RoleRemove, Names: []string{"data-services", "harbor"}}, "base,dea", ""},
-		{local.RoleChange{Op: local.RoleSet, Names: []string{"router"}}, "base,router", "router"},
+		{local.RoleChange{Op: local.RoleSet, Names: []string{"router"}}, "base,router", ""},
 		{local.RoleChange{Op: local.RoleSet, Names: []string{"dea", "redis"}}, "base,dea,redis", "redis"},
 		{local.RoleChange{Op: local.RoleRemove, AllBut: []string{"dea"}}, "base,dea", ""},
 		{local.RoleChange{Op: local.RoleAdd, AllBut: []string{"controller", "mdns", "data-services"}}, "base,router,dea,memcached,harbor", "harbor"},

@@ -131,3 +131,8 @@ type Server struct {
 	Address string  `json:"address"`
 	Voter   bool    `json:"voter"`
 }
+
+// PrimaryTerm is the term of the newest Primary that this node's tables show,
+// 0 before the first. Unlike Raft's own term it does not grow while a node
+// that is cut off stands for election in vain.
+func (n *Node) PrimaryTerm() uint64 { return currentLeadership(n.fsm.state.Read()).Term }

@@ -43,7 +43,7 @@ type RoleInfo struct {
 var roleTable = []RoleInfo{
 	{Base, "membership, supervision and log forwarding; on every node", []string{"consul"}, true},
 	{Controller, "replicated state, API and scheduling servers; can become Primary", []string{"nomad"}, true},
-	{Router, "HTTP and HTTPS entry to apps and API", nil, false},
+	{Router, "HTTP and HTTPS entry to apps and API", nil, true},
 	{DEA, "runs and stages app instances in containers", []string{"nomad"}, true},
 	{MySQL, "MySQL data service", []string{"nomad"}, false},
 	{PostgreSQL, "PostgreSQL data service", []string{"nomad"}, false},
