@@ -61,6 +61,52 @@ func TestKillChildren(t *testing.T) {
 		}
 		t.Logf("killed %s: the container runs on", strings.Join(victims, ", "))
 	}
+	t.Run("zones reach Nomad", func(t *testing.T) { zonesReachNomad(ctx, t, c, n, pids(t, n, programs)["nomad"]) })
+	t.Run("kato restarts a process", func(t *testing.T) {
+		old := pids(t, n, programs)
+		_, err := n.Kato(ctx, "process", "restart", "nomad")
+		must(t, err)
+		if _, err = n.Kato(ctx, "process", "ready", "nomad", "--block", "30"); err != nil {
+			t.Error(err)
+		}
+		now := pids(t, n, programs)
+		if now["nomad"] == old["nomad"] || now["nomad"] == "" || now["consul"] != old["consul"] || now["stackato-agent"] != old["stackato-agent"] {
+			t.Errorf("processes %v, before the restart of Nomad %v", now, old)
+		}
+		must(t, c.WaitFor(ctx, "the same container", func() error {
+			after, err := stateOf(ctx, n)
+			if err == nil && after != before {
+				err = fmt.Errorf("%+v, was %+v", after, before)
+			}
+			return err
+		}))
+	})
+}
+
+// zonesReachNomad: what an operator says of a node is metadata of its Nomad
+// client soon, in the same process.
+func zonesReachNomad(ctx context.Context, t *testing.T, c *cluster.Cluster, n *cluster.Node, nomadPID string) {
+	_, err := n.Kato(ctx, "node", "placementzones", "add", "gpu")
+	must(t, err)
+	_, err = n.Kato(ctx, "node", "availabilityzone", "eu-1c")
+	must(t, err)
+	must(t, c.WaitFor(ctx, "the zones in Nomad's metadata", func() error {
+		var nodes []struct{ ID string }
+		if err := api(ctx, n, http.MethodGet, nomadURL+"nodes", nil, &nodes); err != nil || len(nodes) != 1 {
+			return fmt.Errorf("nodes %+v: %w", nodes, err)
+		}
+		var out struct{ Meta map[string]string }
+		if err := api(ctx, n, http.MethodGet, nomadURL+"node/"+nodes[0].ID, nil, &out); err != nil {
+			return err
+		}
+		if out.Meta["placement_zone_gpu"] != "true" || out.Meta["stackato_zone"] != "eu-1c" || out.Meta["role_dea"] != "true" {
+			return fmt.Errorf("metadata %v", out.Meta)
+		}
+		return nil
+	}))
+	if found := pids(t, n, map[string]string{"nomad": ""}); found["nomad"] != nomadPID {
+		t.Errorf("Nomad has the process id %s, had %s: it was restarted", found["nomad"], nomadPID)
+	}
 }
 
 // pids returns the host process id of each program's daemon, "" if it does
