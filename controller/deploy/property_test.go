@@ -1,6 +1,8 @@
 package deploy_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -45,6 +47,48 @@ type machine struct {
 	rt              *rapid.T
 	primary, former *deploy.Steps
 	refuse          int // calls that Nomad will refuse
+	term            uint64
+}
+
+// fenced refuses the writes of an old Primary, as the log does.
+type fenced struct {
+	*state.Store
+	current func() bool
+}
+
+func (f fenced) check() error {
+	if !f.current() {
+		return errors.New("another Primary has taken over")
+	}
+	return nil
+}
+
+func (f fenced) ProgressDeployment(ctx context.Context, p state.DeploymentProgress) (cf.Deployment, error) {
+	if err := f.check(); err != nil {
+		return cf.Deployment{}, err
+	}
+	return f.Store.ProgressDeployment(ctx, p)
+}
+
+func (f fenced) CancelDeployment(ctx context.Context, t state.Target) (cf.Deployment, error) {
+	if err := f.check(); err != nil {
+		return cf.Deployment{}, err
+	}
+	return f.Store.CancelDeployment(ctx, t)
+}
+
+func (f fenced) FinishDeployment(ctx context.Context, t state.Target) (cf.Deployment, error) {
+	if err := f.check(); err != nil {
+		return cf.Deployment{}, err
+	}
+	return f.Store.FinishDeployment(ctx, t)
+}
+
+func (f fenced) DeleteProcessVersions(ctx context.Context, keys ...state.VersionKey) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	return f.Store.DeleteProcessVersions(ctx, keys...)
 }
 
 // become makes another Primary; the one before lives on, paused.
@@ -57,7 +101,10 @@ func (m *machine) become() {
 		return fmt.Errorf("no %s of %s today", call, id)
 	}
 	m.former = m.primary
-	p, err := deploy.NewSteps(m.ctx, m.config(), 1)
+	m.term++
+	cfg := m.config()
+	cfg.State = func(term uint64) deploy.State { return fenced{m.store, func() bool { return m.term == term }} }
+	p, err := deploy.NewSteps(m.ctx, cfg, m.term)
 	m.must(err)
 	m.primary = p
 	if m.former == nil {
