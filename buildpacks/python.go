@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -29,11 +28,9 @@ func (Python) Supply(ctx context.Context, c *Context) error {
 	if err := warnRuntime(c, version); err != nil {
 		return err
 	}
-	venv := filepath.Join(c.Dep(), "venv")
-	if err := c.Run(ctx, Command{Args: []string{"python3", "-m", "venv", venv}}); err != nil {
-		return err
-	}
-	if err := os.Symlink("venv/bin", filepath.Join(c.Dep(), "bin")); err != nil {
+	// The folder itself is the environment: Python looks for what belongs to it
+	// beside the folder that it was started from, not where a link leads.
+	if err := c.Run(ctx, Command{Args: []string{"python3", "-m", "venv", c.Dep()}}); err != nil {
 		return err
 	}
 	if err := writeConfig(c, "python", version); err != nil {
@@ -76,7 +73,7 @@ func installRequirements(ctx context.Context, c *Context) error {
 			env[name] = value
 		}
 	}
-	args := []string{filepath.Join(c.Dep(), "venv", "bin", "python"), "-m", "pip", "install", "--requirement", "requirements.txt"}
+	args := []string{filepath.Join(c.Dep(), "bin", "python"), "-m", "pip", "install", "--requirement", "requirements.txt"}
 	if c.hasDir("vendor") {
 		c.Log.Step("Running pip install (from vendor/ only)")
 		args = append(args, "--no-index", "--find-links", "vendor")
@@ -88,7 +85,7 @@ func installRequirements(ctx context.Context, c *Context) error {
 
 // Finalize makes the environment the app's.
 func (Python) Finalize(_ context.Context, c *Context) error {
-	script := fmt.Sprintf(`export VIRTUAL_ENV=${DEPS_DIR:-/home/vcap/deps}/%d/venv
+	script := fmt.Sprintf(`export VIRTUAL_ENV=${DEPS_DIR:-/home/vcap/deps}/%d
 export PYTHONUNBUFFERED=${PYTHONUNBUFFERED:-1}
 export PYTHONHASHSEED=${PYTHONHASHSEED:-random}
 `, c.Index)

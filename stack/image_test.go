@@ -1,9 +1,13 @@
 package stack
 
 import (
+	"bytes"
+	orders "cmp"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,13 +34,26 @@ func image(t *testing.T, variant string) string {
 	return lines[len(lines)-1]
 }
 
+// labels says whose the containers of this process are. Other test runs remove
+// those whose owner has ended, see test/cluster.
+func labels(t *testing.T) []string {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	owner := fmt.Sprintf("%d.%s", os.Getpid(), fields[19]) // with its start time
+	return []string{"--label", "stackato.owner=" + owner, "--label", "stackato.test=" + orders.Or(os.Getenv("STACKATO_TEST_RUN"), owner)}
+}
+
 // inside runs a shell script in a container of the image, as root without any
 // capability, and returns its lines.
 func inside(t *testing.T, image, script string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	args := []string{"run", "--rm", "--network", "none", "--cap-drop", "ALL", "--label", "stackato.test=" + os.Getenv("STACKATO_TEST_RUN"), image, "bash", "-c", script}
+	args := slices.Concat([]string{"run", "--rm", "--network", "none", "--cap-drop", "ALL"}, labels(t), []string{image, "bash", "-c", script})
 	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("in %s: %v\n%s", image, err, out)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +68,19 @@ func newYard(t *testing.T, variant string) *yard {
 	return y
 }
 
+// labels says whose the containers of this process are. Other test runs remove
+// those whose owner has ended, see test/cluster.
+func labels(t *testing.T) []string {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	owner := fmt.Sprintf("%d.%s", os.Getpid(), fields[19]) // with its start time
+	return []string{"--label", "stackato.owner=" + owner, "--label", "stackato.test=" + cmp.Or(os.Getenv("STACKATO_TEST_RUN"), owner)}
+}
+
 // docker runs a command and returns its output.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
@@ -83,12 +98,12 @@ func docker(t *testing.T, args ...string) string {
 func (y *yard) start(t *testing.T, more ...string) string {
 	t.Helper()
 	args := []string{
-		"run", "--detach", "--label", "stackato.test=" + os.Getenv("STACKATO_TEST_RUN"), "--user", "root",
+		"run", "--detach", "--user", "root",
 		"--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "CHOWN", "--cap-add", "KILL",
 		"--security-opt", "no-new-privileges", "--pids-limit", "1024", "--memory", y.memory, "--memory-swap", y.memory,
 		"--volume", y.dir + ":/stackato:ro", "--entrypoint", "/stackato/bin/stackato-stager",
 	}
-	id := strings.TrimSpace(docker(t, append(append(args, more...), y.image)...))
+	id := strings.TrimSpace(docker(t, slices.Concat(args, labels(t), more, []string{y.image})...))
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "--force", id).Run() })
 	return id
 }
@@ -108,11 +123,10 @@ func (y *yard) stage(t *testing.T, more ...string) (staging.Result, string) {
 // inDroplet runs a script where the droplet is unpacked, as an app would.
 func (y *yard) inDroplet(t *testing.T, script string) string {
 	t.Helper()
-	args := []string{
-		"run", "--rm", "--interactive", "--label", "stackato.test=" + os.Getenv("STACKATO_TEST_RUN"), "--network", "none",
-		"--user", "2000:2000", "--cap-drop", "ALL", "--workdir", "/home/vcap/app", "--env", "HOME=/home/vcap/app", "--env", "PORT=8080",
+	args := slices.Concat([]string{"run", "--rm", "--interactive"}, labels(t), []string{
+		"--network", "none", "--user", "2000:2000", "--cap-drop", "ALL", "--workdir", "/home/vcap/app", "--env", "HOME=/home/vcap/app", "--env", "PORT=8080",
 		y.image, "bash", "-c", "tar -xzf - -C /home/vcap; set -e; for f in /home/vcap/profile.d/*.sh; do . \"$f\"; done\n" + script,
-	}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)

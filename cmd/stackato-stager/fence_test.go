@@ -35,7 +35,8 @@ type fence struct {
 	uploads  map[string][]byte // "droplet", "cache"
 	results  []staging.Result
 	failures map[string]int // path → how often it answers 503 first
-	resulted chan struct{}  // closed with the first result
+
+	certificates string
 }
 
 // newFence serves at dir/fence.sock until the test ends.
@@ -43,7 +44,7 @@ func newFence(t *testing.T, dir string) *fence {
 	t.Helper()
 	f := &fence{
 		socket: filepath.Join(dir, "fence.sock"), blobs: map[string][]byte{}, uploads: map[string][]byte{},
-		failures: map[string]int{}, resulted: make(chan struct{}),
+		failures: map[string]int{}, certificates: testCertificate,
 		spec: staging.Spec{
 			BuildGUID: "b1", Token: "secret-token", AppGUID: "a1", AppName: "shop", Stack: "small",
 			MemoryMB: 256, DiskMB: 512, Certificates: "further\n",
@@ -66,7 +67,7 @@ func newFence(t *testing.T, dir string) *fence {
 func (f *fence) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/build", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(f.spec) })
-	mux.HandleFunc("GET /v1/certificates", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, testCertificate) })
+	mux.HandleFunc("GET /v1/certificates", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, f.certificates) })
 	mux.HandleFunc("GET /v1/blobs/{digest}", func(w http.ResponseWriter, r *http.Request) {
 		raw, ok := f.blobs[r.PathValue("digest")]
 		if !ok {
@@ -90,9 +91,7 @@ func (f *fence) handler() http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if f.results = append(f.results, result); len(f.results) == 1 {
-			close(f.resulted)
-		}
+		f.results = append(f.results, result)
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -162,20 +161,6 @@ func zipOf(t *testing.T, files map[string]string) []byte {
 			t.Fatal(err)
 		}
 		_, _ = io.WriteString(one, body)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
-// zipDir makes a zip of a folder, as the cf command does.
-func zipDir(t *testing.T, dir string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	if err := w.AddFS(os.DirFS(dir)); err != nil {
-		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
