@@ -67,24 +67,26 @@ type network struct {
 	peer                           string // the node's address that the outside sees
 }
 
-func newNetwork(t *testing.T) *network {
+// newNetwork makes one; number tells those of parallel tests apart.
+func newNetwork(t *testing.T, number int) *network {
 	t.Helper()
 	needDocker(t)
 	if os.Getuid() != 0 {
 		t.Skip("changes the firewall: only as root")
 	}
-	n := &network{t: t, name: fmt.Sprintf("sg%d", os.Getpid()%10000)}
+	n := &network{t: t, name: fmt.Sprintf("sg%d%d", os.Getpid()%10000, number)}
 	n.bridge, n.namespace = n.name+"b", n.name
-	n.gateway, n.peer, n.outside = "10.213.77.1", "198.51.100.1", "198.51.100.2"
-	docker(t, "network", "create", "--subnet", "10.213.77.0/24", "--gateway", n.gateway, "-o", "com.docker.network.bridge.name="+n.bridge, n.name)
+	subnet, veth := fmt.Sprintf("10.213.%d.", 200+number), fmt.Sprintf("198.51.%d.", 100+number)
+	n.gateway, n.peer, n.outside = subnet+"1", veth+"1", veth+"2"
+	docker(t, "network", "create", "--subnet", subnet+"0/24", "--gateway", n.gateway, "-o", "com.docker.network.bridge.name="+n.bridge, n.name)
 	t.Cleanup(func() { docker(t, "network", "rm", n.name) })
 	script := `set -e
 ip netns add $1
 ip link add $1v type veth peer name eth0 netns $1
-ip address add $2/24 dev $1v
+ip address add $2/28 dev $1v
 ip link set $1v up
 ip -n $1 link set lo up
-ip -n $1 address add $3/24 dev eth0
+ip -n $1 address add $3/28 dev eth0
 ip -n $1 link set eth0 up
 ip -n $1 route add default via $2`
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", n.namespace).Run() })
@@ -171,7 +173,7 @@ func answers(out string) map[string]bool {
 // and only routers and the node reach it. Without them it reaches all, which
 // shows that the test can fail.
 func TestGuard(t *testing.T) {
-	n := newNetwork(t)
+	n := newNetwork(t, 0)
 	address, published := n.server()
 	// Where the metadata service of clouds is, on the node itself.
 	if out, err := exec.Command("ip", "address", "add", "169.254.213.77/32", "dev", n.bridge).CombinedOutput(); err != nil {

@@ -298,6 +298,7 @@ type node struct {
 	*Fence
 	t     *testing.T
 	world *world
+	image string // of the containers that run makes
 	stop  func()
 }
 
@@ -325,7 +326,7 @@ func startNode(t *testing.T, w *world, change func(*Config)) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
-	n := &node{Fence: f, t: t, world: w}
+	n := &node{Fence: f, t: t, world: w, image: built.image}
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -345,7 +346,7 @@ func (n *node) run(alloc, kind, process, version string, more ...string) string 
 		"--label", labelApp + "=app-" + process, "--label", labelProcess + "=" + process, "--label", labelType + "=web", "--label", labelVersion + "=" + version,
 		"--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "SETPCAP", "--cap-add", "CHOWN", "--cap-add", "KILL",
 		"-e", "NOMAD_ALLOC_INDEX=2", "-v", n.mounted + ":/stackato:ro", "-p", "127.0.0.1::8080", "--memory", "64m",
-	}, more, []string{built.image, "/stackato/bin/stackato-launcher"})
+	}, more, []string{n.image, "/stackato/bin/stackato-launcher"})
 	id := docker(n.t, args...)
 	n.t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", id).Run() })
 	return id

@@ -29,7 +29,11 @@ func (e *Engine) sample(ctx context.Context, id string) (sample, error) {
 	}
 	defer r.Body.Close()
 	var s container.StatsResponse
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&s); err != nil {
+	err = json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&s)
+	if errors.Is(err, io.EOF) {
+		return sample{}, errGone // it ended in between
+	}
+	if err != nil {
 		return sample{}, err
 	}
 	m := s.MemoryStats
