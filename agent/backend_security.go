@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
+	"github.com/stackato/stackato/agent/cluster/seal"
 	"github.com/stackato/stackato/agent/local"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
@@ -122,6 +123,19 @@ func (b *backend) Rotate(ctx context.Context, what local.RotateWhat, p local.Pro
 			strings.Join(done.Pending, ", ")))
 	}
 	return out, nil
+}
+
+// ExportSealingKeys implements local.SecurityBackend.
+func (b *backend) ExportSealingKeys(_ context.Context, req local.KeyExportRequest) (local.KeyExport, error) {
+	_, c, err := b.controllerOnly()
+	if err != nil {
+		return local.KeyExport{}, err
+	}
+	if len(req.Passphrase) < seal.MinPassphrase {
+		return local.KeyExport{}, local.Errorf(local.CodeInvalid, "take a longer one", "the passphrase has %d bytes, at least %d are wanted", len(req.Passphrase), seal.MinPassphrase)
+	}
+	data, keys, err := c.ExportRing(req.Passphrase)
+	return local.KeyExport{Data: data, Keys: keys}, err
 }
 
 // spreadWait bounds how long a rotation waits for the nodes.

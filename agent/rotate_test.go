@@ -220,6 +220,18 @@ func TestRotateSealingKey(t *testing.T) {
 	if ring(dea) != nil {
 		t.Error("a node without the role got the sealing keys")
 	}
+	pass := []byte("correct horse battery")
+	export, err := n3.ExportSealingKeys(n3.ctx(), local.KeyExportRequest{Passphrase: pass})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := seal.Import(export.Data, pass); err != nil || kept.Primary() != out.KeyID || !slices.Contains(export.Keys, out.KeyID) {
+		t.Errorf("exported keys %q, %v; want %s among them", export.Keys, err, out.KeyID)
+	}
+	_, err = n3.ExportSealingKeys(n3.ctx(), local.KeyExportRequest{Passphrase: []byte("short")})
+	wantError(t, err, local.CodeInvalid, "passphrase has 5 bytes", "longer")
+	_, err = dea.ExportSealingKeys(dea.ctx(), local.KeyExportRequest{Passphrase: pass})
+	wantError(t, err, local.CodeForbidden, "only a controller may do this")
 	for _, m := range g.machines {
 		m.stop()
 	}

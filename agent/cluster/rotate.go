@@ -327,6 +327,16 @@ func (c *Controller) ResetAdmin(ctx context.Context) (username, password string,
 	return "admin", password, err
 }
 
+// ExportRing returns the sealing keys encrypted under a passphrase, see
+// [seal.Ring.Export], and the ids of the keys.
+func (c *Controller) ExportRing(passphrase []byte) (data []byte, ids []string, err error) {
+	for _, k := range c.ring.Keys() {
+		ids = append(ids, k.ID)
+	}
+	data, err = c.ring.Export(passphrase)
+	return data, ids, err
+}
+
 // HasRingKeys reports whether this controller holds all the given keys.
 func (c *Controller) HasRingKeys(ids []string) bool {
 	have := map[string]bool{}

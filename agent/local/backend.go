@@ -169,6 +169,10 @@ type SecurityBackend interface {
 	// overlap) or "sealing-key". A rotation that stops half-way leaves a
 	// working cluster and may be started again.
 	Rotate(ctx context.Context, what RotateWhat, p Progress) (RotateResult, error)
+	// ExportSealingKeys returns the keys that seal secrets in the replicated
+	// state, encrypted under a passphrase. A controller has them; on other
+	// nodes it is CodeForbidden. A short passphrase is CodeInvalid.
+	ExportSealingKeys(ctx context.Context, r KeyExportRequest) (KeyExport, error)
 }
 
 // ForwardBackend reaches other nodes.

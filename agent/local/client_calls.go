@@ -156,6 +156,12 @@ func (c *Client) UserResetAdmin(ctx context.Context) (out Credentials, err error
 	return out, err
 }
 
+// ExportSealingKeys implements [SecurityBackend].
+func (c *Client) ExportSealingKeys(ctx context.Context, r KeyExportRequest) (out KeyExport, err error) {
+	err = c.request(ctx, http.MethodPost, "/v1/export/sealing-keys", r, &out)
+	return out, err
+}
+
 // Rotate implements [SecurityBackend].
 func (c *Client) Rotate(ctx context.Context, what RotateWhat, p Progress) (out RotateResult, err error) {
 	err = c.stream(ctx, "/v1/rotate", rotateRequest{what}, &out, p)

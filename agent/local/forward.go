@@ -16,7 +16,7 @@ const maxForwarded = 8 << 20
 func (h *handler) forward(rec *record, r *http.Request, rt route, name string) {
 	if rt.kind == hereOnly {
 		writeError(rec, Errorf(CodeInvalid, "run the command on that machine, without --node",
-			"a machine can only be set up or attached from itself"))
+			"this is for the machine itself: it can only be set up or attached from itself, and give out its keys"))
 		return
 	}
 	if o, ok := r.Context().Value(originKey{}).(string); ok {

@@ -94,5 +94,6 @@ func (h *handler) routes() []route {
 
 		{"POST /v1/users/reset-admin", get(b.UserResetAdmin), quickTimeout, change},
 		{"POST /v1/rotate", stream(h.rotate), longTimeout, change},
+		{"POST /v1/export/sealing-keys", call(b.ExportSealingKeys), quickTimeout, hereOnly}, // a passphrase stays on its machine
 	}
 }

@@ -59,6 +59,17 @@ type Credentials struct {
 	Password string `json:"password"`
 }
 
+// KeyExportRequest asks for the sealing keys under a passphrase.
+type KeyExportRequest struct {
+	Passphrase []byte `json:"passphrase"` // at least 12 bytes, see seal.MinPassphrase
+}
+
+// KeyExport is the sealing keys in a file that only the passphrase opens.
+type KeyExport struct {
+	Data []byte   `json:"data"` // JSON text, safe to keep with backups
+	Keys []string `json:"keys"` // ids of the keys in it
+}
+
 // RotateWhat names a key of the cluster.
 type RotateWhat string
 

@@ -62,6 +62,7 @@ func (a *app) root() *cobra.Command {
 		a.group("user", "Manage the administrator's log-in", "", newUserResetAdmin(a)),
 		a.group("rotate", "Replace a key of the cluster", rotateHelp,
 			newRotate(a, local.RotateGossipKey), newRotate(a, local.RotateCA), newRotate(a, local.RotateSealingKey)),
+		a.group("export", "Write what a backup needs into files", "", newExportSealingKeys(a)),
 		newInspect(a), newVersion(a),
 	)
 	a.globals(root)

@@ -201,6 +201,13 @@ func (f *fake) UserResetAdmin(context.Context) (local.Credentials, error) {
 	return local.Credentials{Username: "admin", Password: "n3w"}, nil
 }
 
+func (f *fake) ExportSealingKeys(_ context.Context, r local.KeyExportRequest) (local.KeyExport, error) {
+	if len(r.Passphrase) < 12 {
+		return local.KeyExport{}, local.Errorf(local.CodeInvalid, "take a longer one", "the passphrase is too short")
+	}
+	return local.KeyExport{Data: []byte("sealed under " + string(r.Passphrase)), Keys: []string{"k1", "k2"}}, nil
+}
+
 func (f *fake) Rotate(_ context.Context, what local.RotateWhat, p local.Progress) (local.RotateResult, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
