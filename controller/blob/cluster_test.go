@@ -315,7 +315,7 @@ func TestPackagesFromAnotherController(t *testing.T) {
 	}
 	other := NewPackages(m.nodes["b"], index, Limits{})
 	want := []Resource{resource("lib/a.jar", jar, "600")}
-	if known, err := other.Match(t.Context(), "s", want); err != nil || len(known) != 1 {
+	if known, err := other.Match(t.Context(), []string{"s"}, want); err != nil || len(known) != 1 {
 		t.Fatalf("match: %v, %v", known, err)
 	}
 	b, err := add(t, other, "s", toJSON(t, want), nil)

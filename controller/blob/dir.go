@@ -35,7 +35,7 @@ type DirConfig struct {
 
 // Dir is a [Store] in a directory:
 //
-//	blobs/ab/abcd…   one file for each blob, 256 folders by first byte
+//	blobs/ab/abcd…   one file for each blob, in a folder by its first byte
 //	staged/          content that is being written; emptied by OpenDir
 //	corrupt/         files that did not match their digest, for 30 days
 //
@@ -73,16 +73,12 @@ func (d *Dir) prepare() error {
 	if err := os.RemoveAll(d.staged()); err != nil {
 		return err
 	}
-	dirs := []string{d.cfg.Path, d.staged(), d.corrupt(), d.blobs()}
-	for i := range 256 {
-		dirs = append(dirs, filepath.Join(d.blobs(), fmt.Sprintf("%02x", i)))
-	}
-	for _, p := range dirs {
+	for _, p := range []string{d.cfg.Path, d.staged(), d.corrupt(), d.blobs()} {
 		if err := os.MkdirAll(p, 0o700); err != nil {
 			return err
 		}
 	}
-	return errors.Join(d.forgetCorrupt(time.Now().Add(-keepCorrupt)), syncDir(d.blobs()), syncDir(d.cfg.Path))
+	return errors.Join(d.forgetCorrupt(time.Now().Add(-keepCorrupt)), syncDir(d.cfg.Path))
 }
 
 // keepCorrupt is how long a person can look at a damaged file.
@@ -186,11 +182,26 @@ func (d *Dir) Commit(ctx context.Context, s *Staged) (Blob, error) {
 	if err := os.Chtimes(s.file.Name(), now, now); err != nil {
 		return Blob{}, err
 	}
+	if err := d.makeFolder(filepath.Dir(to)); err != nil {
+		return Blob{}, diskError(err)
+	}
 	if err := os.Rename(s.file.Name(), to); err != nil {
 		return Blob{}, diskError(err)
 	}
 	s.gone = true
 	return b, syncDir(filepath.Dir(to))
+}
+
+// makeFolder makes one of the 256 folders, durably, if it is missing.
+func (d *Dir) makeFolder(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(d.blobs())
 }
 
 // Stat implements [Store].

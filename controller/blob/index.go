@@ -3,7 +3,6 @@ package blob
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/stackato/stackato/controller/cf"
@@ -13,36 +12,34 @@ import (
 // StateIndex is the [Index] in the replicated state.
 type StateIndex struct{ State *state.Store }
 
-// Find implements [Index]. Of several packages the newest one is named. Space
-// can be several spaces, separated by commas.
-func (x StateIndex) Find(ctx context.Context, space string, sums []string) (map[string]Place, error) {
+// Find implements [Index]. Of several packages the newest one is named.
+func (x StateIndex) Find(ctx context.Context, spaces, sums []string) (map[string]Place, error) {
 	view, err := x.State.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]Place{}
 	for _, sum := range sums {
-		var newest time.Time
-		for s := range strings.SplitSeq(space, ",") {
-			for _, row := range view.PackageFilesBySum(s, sum) {
-				if row.CreatedAt.Before(newest) {
-					continue
+		var newest cf.PackageFiles
+		for _, space := range spaces {
+			for _, row := range view.PackageFilesBySum(space, sum) {
+				if !row.CreatedAt.Before(newest.CreatedAt) {
+					newest = row
 				}
-				newest = row.CreatedAt
-				for _, f := range row.Files {
-					if f.SHA1 == sum {
-						out[sum] = Place{Package: row.Digest, Path: f.Path, Size: f.Size}
-					}
-				}
+			}
+		}
+		for _, f := range newest.Files {
+			if f.SHA1 == sum {
+				out[sum] = Place{Package: newest.Digest, Path: f.Path, Size: f.Size}
+				break
 			}
 		}
 	}
 	return out, nil
 }
 
-// Record implements [Index]. Of several spaces it is the first one's.
+// Record implements [Index].
 func (x StateIndex) Record(ctx context.Context, space, digest string, files []File) error {
-	space, _, _ = strings.Cut(space, ",")
 	row := cf.PackageFiles{SpaceGUID: space, Digest: digest, CreatedAt: time.Now().UTC()}
 	for _, f := range files {
 		row.Files = append(row.Files, cf.PackageFile(f))

@@ -32,12 +32,12 @@ func (m *matcher) close() {
 
 // copyMatched appends the resources to z. It returns the sums that the result
 // must have, by path.
-func (m *matcher) copyMatched(ctx context.Context, space string, resources []Resource, z *zip.Writer) (map[string]string, error) {
+func (m *matcher) copyMatched(ctx context.Context, spaces []string, resources []Resource, z *zip.Writer) (map[string]string, error) {
 	var sums []string
 	for _, r := range resources {
 		sums = append(sums, strings.ToLower(r.Checksum.Value))
 	}
-	places, err := m.p.places(ctx, space, sums)
+	places, err := m.p.places(ctx, spaces, sums)
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,9 @@ type Place struct {
 
 // Index remembers the large files of packages, by space.
 type Index interface {
-	// Find returns the places of those sums that are known in the space.
-	Find(ctx context.Context, space string, sums []string) (map[string]Place, error)
+	// Find returns the places of those sums that are known in one of the
+	// spaces.
+	Find(ctx context.Context, spaces, sums []string) (map[string]Place, error)
 	// Record remembers the files of a package that was stored.
 	Record(ctx context.Context, space, digest string, files []File) error
 }
@@ -43,9 +44,9 @@ func NewPackages(store Store, index Index, limits Limits) *Packages {
 	return &Packages{store, index, limits.withDefaults(), make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
-// Match returns those of the files that need not be uploaded to the space
-// again.
-func (p *Packages) Match(ctx context.Context, space string, want []Resource) ([]Resource, error) {
+// Match returns those of the files that need not be uploaded again by who may
+// read the spaces' packages: the request does not say for which space they are.
+func (p *Packages) Match(ctx context.Context, spaces []string, want []Resource) ([]Resource, error) {
 	if len(want) > p.limits.Resources {
 		return nil, invalid("", "%d resources are named, %d are allowed", len(want), p.limits.Resources)
 	}
@@ -55,7 +56,7 @@ func (p *Packages) Match(ctx context.Context, space string, want []Resource) ([]
 			sums = append(sums, strings.ToLower(r.Checksum.Value))
 		}
 	}
-	places, err := p.places(ctx, space, sums)
+	places, err := p.places(ctx, spaces, sums)
 	if err != nil {
 		return nil, err
 	}
@@ -69,11 +70,11 @@ func (p *Packages) Match(ctx context.Context, space string, want []Resource) ([]
 }
 
 // places finds sums whose package is still there.
-func (p *Packages) places(ctx context.Context, space string, sums []string) (map[string]Place, error) {
-	if len(sums) == 0 {
+func (p *Packages) places(ctx context.Context, spaces, sums []string) (map[string]Place, error) {
+	if len(sums) == 0 || len(spaces) == 0 {
 		return nil, nil
 	}
-	places, err := p.index.Find(ctx, space, sums)
+	places, err := p.index.Find(ctx, spaces, sums)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +96,11 @@ func (p *Packages) places(ctx context.Context, space string, sums []string) (map
 	return places, nil
 }
 
-// Add makes a package of an upload, stores it and remembers its large files.
+// Add makes a package of an upload, stores it and remembers its large files
+// for the first of the spaces. Files that were matched come from any of them.
 // The upload is used up, with an error too. What is wrong with the upload is
 // an *[InvalidError] or [ErrTooLarge]; then nothing is left behind.
-func (p *Packages) Add(ctx context.Context, space string, up *Upload) (Blob, error) {
+func (p *Packages) Add(ctx context.Context, spaces []string, up *Upload) (Blob, error) {
 	defer up.Discard()
 	select {
 	case p.slots <- struct{}{}:
@@ -106,7 +108,7 @@ func (p *Packages) Add(ctx context.Context, space string, up *Upload) (Blob, err
 	case <-ctx.Done():
 		return Blob{}, context.Cause(ctx)
 	}
-	content, files, err := p.build(ctx, space, up)
+	content, files, err := p.build(ctx, spaces, up)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -119,17 +121,17 @@ func (p *Packages) Add(ctx context.Context, space string, up *Upload) (Blob, err
 		slices.SortFunc(files, func(a, b File) int { return cmp.Compare(b.Size, a.Size) })
 		files = files[:maxRecorded]
 	}
-	if len(files) == 0 {
+	if len(files) == 0 || len(spaces) == 0 {
 		return b, nil
 	}
-	return b, p.index.Record(ctx, space, b.Digest, files)
+	return b, p.index.Record(ctx, spaces[0], b.Digest, files)
 }
 
 // build returns the checked content of the package.
-func (p *Packages) build(ctx context.Context, space string, up *Upload) (*Staged, []File, error) {
+func (p *Packages) build(ctx context.Context, spaces []string, up *Upload) (*Staged, []File, error) {
 	switch {
 	case len(up.Resources) > 0:
-		return p.assemble(ctx, space, up)
+		return p.assemble(ctx, spaces, up)
 	case up.Bits == nil:
 		return nil, nil, invalid("", "the upload has neither bits nor resources")
 	}
@@ -139,7 +141,7 @@ func (p *Packages) build(ctx context.Context, space string, up *Upload) (*Staged
 
 // assemble makes one zip of what was uploaded and what was matched. Entries
 // are copied as they are, compressed; then the whole is inspected.
-func (p *Packages) assemble(ctx context.Context, space string, up *Upload) (*Staged, []File, error) {
+func (p *Packages) assemble(ctx context.Context, spaces []string, up *Upload) (*Staged, []File, error) {
 	if len(up.Resources) > p.limits.Resources {
 		return nil, nil, invalid("", "%d resources are named, %d are allowed", len(up.Resources), p.limits.Resources)
 	}
@@ -147,7 +149,7 @@ func (p *Packages) assemble(ctx context.Context, space string, up *Upload) (*Sta
 	if err != nil {
 		return nil, nil, err
 	}
-	files, err := p.fill(ctx, space, up, out)
+	files, err := p.fill(ctx, spaces, up, out)
 	if err != nil {
 		out.Discard()
 		return nil, nil, err
@@ -155,7 +157,7 @@ func (p *Packages) assemble(ctx context.Context, space string, up *Upload) (*Sta
 	return out, files, nil
 }
 
-func (p *Packages) fill(ctx context.Context, space string, up *Upload, out *Staged) ([]File, error) {
+func (p *Packages) fill(ctx context.Context, spaces []string, up *Upload, out *Staged) ([]File, error) {
 	z := zip.NewWriter(out)
 	if up.Bits != nil {
 		if err := p.copyBits(up.Bits, z); err != nil {
@@ -164,7 +166,7 @@ func (p *Packages) fill(ctx context.Context, space string, up *Upload, out *Stag
 	}
 	m := &matcher{p: p, open: map[string]*source{}}
 	defer m.close()
-	sums, err := m.copyMatched(ctx, space, up.Resources, z)
+	sums, err := m.copyMatched(ctx, spaces, up.Resources, z)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func add(t *testing.T, p *Packages, space, resources string, bits []byte) (Blob,
 	if err != nil {
 		return Blob{}, err
 	}
-	return p.Add(t.Context(), space, up)
+	return p.Add(t.Context(), []string{space}, up)
 }
 
 // contents unpacks a stored zip.
@@ -117,16 +117,21 @@ func TestMatchedFilesAreReused(t *testing.T) {
 	}
 
 	want := []Resource{resource("lib/app.jar", jar, "644"), resource("site.css", asset, "755"), resource("index.html", "two", "644"), resource("new", jar+"x", "")}
-	known, err := p.Match(t.Context(), "space-1", want)
+	known, err := p.Match(t.Context(), []string{"space-1"}, want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want[:2], known); diff != "" {
 		t.Fatal(diff)
 	}
-	elsewhere, err := p.Match(t.Context(), "space-2", want)
+	elsewhere, err := p.Match(t.Context(), []string{"space-2"}, want)
 	if err != nil || len(elsewhere) != 0 {
 		t.Fatalf("another space knows %v, %v", elsewhere, err)
+	}
+
+	both, err := p.Match(t.Context(), []string{"space-2", "space-1"}, want)
+	if err != nil || len(both) != 2 {
+		t.Fatalf("who develops in both knows %v, %v", both, err)
 	}
 
 	known[0].Path = "moved/app.jar"
@@ -159,13 +164,13 @@ func TestMatchForgetsSweptPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Resource{resource("a.jar", jar, "644")}
-	if known, err := p.Match(t.Context(), "s", want); err != nil || len(known) != 1 {
+	if known, err := p.Match(t.Context(), []string{"s"}, want); err != nil || len(known) != 1 {
 		t.Fatalf("before: %v, %v", known, err)
 	}
 	if _, err := Sweep(t.Context(), d, func(string) bool { return false }, -1); err != nil {
 		t.Fatal(err)
 	}
-	if known, err := p.Match(t.Context(), "s", want); err != nil || len(known) != 0 {
+	if known, err := p.Match(t.Context(), []string{"s"}, want); err != nil || len(known) != 0 {
 		t.Fatalf("after: %v, %v", known, err)
 	}
 	_, err := add(t, p, "s", toJSON(t, want), makeZip(t, entry{name: "b"}))
@@ -310,7 +315,7 @@ func TestIndexIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := x.Find(t.Context(), "s", []string{sha1Of("0"), sha1Of("59")})
+	got, err := x.Find(t.Context(), []string{"s"}, []string{sha1Of("0"), sha1Of("59")})
 	if err != nil {
 		t.Fatal(err)
 	}
