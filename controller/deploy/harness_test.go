@@ -41,6 +41,9 @@ type world struct {
 
 func newWorld(ctx context.Context, t tester) *world {
 	w := &world{t: t, ctx: ctx, store: state.NewMemory(), nomad: deploytest.New(), now: time.Unix(1e9, 0).UTC()}
+	org := cf.Organization{Resource: w.resource(), Name: "acme"}
+	w.must(w.store.CreateOrganization(ctx, org))
+	w.must(w.store.CreateSpace(ctx, cf.Space{Resource: cf.Resource{GUID: "space"}, Name: "dev", OrgGUID: org.GUID}))
 	w.nodes = &nodes{nomad: w.nomad, ready: map[string]bool{}, crashed: map[string]string{}, learned: true}
 	return w
 }
@@ -67,7 +70,7 @@ func (w *world) resource() cf.Resource {
 // push makes an app with a droplet and n instances, stopped.
 func (w *world) push(n int) {
 	w.t.Helper()
-	app := cf.App{Resource: w.resource(), Name: "shop", SpaceGUID: uuid.NewString(), State: cf.AppStopped, Stack: "stackato"}
+	app := cf.App{Resource: w.resource(), Name: "shop", SpaceGUID: "space", State: cf.AppStopped, Stack: "stackato"}
 	web := cf.Process{Resource: w.resource(), AppGUID: app.GUID, Type: cf.ProcessWeb, Instances: n}
 	web.MemoryMB, web.DiskMB = 64, 128
 	w.app, w.web = app.GUID, web.GUID

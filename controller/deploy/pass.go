@@ -83,8 +83,13 @@ func (r *run) apply(ctx context.Context, p *plan) {
 		slot = make(chan struct{}, parallel)
 	)
 	do := func(key string, f func() (func(), error)) {
-		if wait := r.retry[key].until.Sub(r.cfg.Now()); wait > 0 {
+		mu.Lock()
+		wait := r.retry[key].until.Sub(r.cfg.Now())
+		if wait > 0 {
 			r.again(wait)
+		}
+		mu.Unlock()
+		if wait > 0 {
 			return
 		}
 		slot <- struct{}{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ type machine struct {
 	*world
 	rt              *rapid.T
 	primary, former *deploy.Steps
+	mu              sync.Mutex
 	refuse          int // calls that Nomad will refuse
 	term            uint64
 }
@@ -94,6 +96,8 @@ func (f fenced) DeleteProcessVersions(ctx context.Context, keys ...state.Version
 // become makes another Primary; the one before lives on, paused.
 func (m *machine) become() {
 	m.nomad.Fail = func(call, id string) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		if call == "jobs" || m.refuse == 0 {
 			return nil
 		}

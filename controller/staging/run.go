@@ -23,10 +23,7 @@ const spare = 30 * time.Second
 func (s *Stager) Run(ctx context.Context, term uint64) error {
 	st := s.cfg.State(term)
 	failed := false
-	for ctx.Err() == nil {
-		if err := s.awaitBuilds(ctx, st); err != nil {
-			break
-		}
+	for s.awaitBuilds(ctx, st) {
 		err := s.look(ctx, st)
 		if err != nil && !failed && ctx.Err() == nil {
 			s.cfg.Log.Warn("could not look after the builds; it is tried again", "err", err)
@@ -42,24 +39,23 @@ func (s *Stager) Run(ctx context.Context, term uint64) error {
 	return nil
 }
 
-// awaitBuilds returns when a build is staging.
-func (s *Stager) awaitBuilds(ctx context.Context, st State) error {
-	for {
+// awaitBuilds returns true when a build is staging, false when ctx is done.
+func (s *Stager) awaitBuilds(ctx context.Context, st State) bool {
+	for ctx.Err() == nil {
 		busy := false
 		wait, cancel := context.WithCancel(ctx)
-		err := st.Watch(wait, func(v *state.View) {
+		// It ends with an error when ctx, or our own wait, is done.
+		_ = st.Watch(wait, func(v *state.View) {
 			if busy = len(v.BuildsInState(cf.BuildStaging)) > 0; busy {
 				cancel()
 			}
 		})
 		cancel()
 		if busy {
-			return nil
-		}
-		if err != nil {
-			return err
+			return ctx.Err() == nil
 		}
 	}
+	return false
 }
 
 // look looks at every build that is staging.
