@@ -227,3 +227,6 @@ func removeSpaceRoutes(tx *Tx, space string, unmappedOnly bool) (left bool) {
 	}
 	return false
 }
+
+// UpdateRoute is like Store.UpdateRoute.
+func (b *Batch) UpdateRoute(u RouteUpdate) { updateRoute.queue(b, u) }
