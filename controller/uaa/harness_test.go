@@ -113,7 +113,7 @@ func newHarness(t *testing.T, change ...func(*Config)) *harness {
 	h.admin.reset("secret")
 	cfg := Config{
 		State: h.state, Sealer: newBox(t), Admin: h.admin, URL: "https://uaa.test", LoginURL: "https://login.test",
-		Now: h.clock.read, Rate: 1e6, Burst: 1e6, Logger: slog.New(slog.DiscardHandler), hashCost: cost{memory: 8, time: 1, threads: 1},
+		Now: h.clock.read, Rate: 1e6, Burst: 1e6, Logger: slog.New(slog.DiscardHandler), hashCost: cost{memory: 8, time: 1, threads: 1}, keyBits: 1024,
 	}
 	for _, f := range change {
 		f(&cfg)

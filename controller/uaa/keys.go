@@ -15,8 +15,6 @@ import (
 	"github.com/stackato/stackato/controller/state"
 )
 
-const rsaBits = 2048
-
 // keyring opens the signing keys of the state and keeps them open. It is safe
 // for concurrent use.
 type keyring struct {
@@ -33,9 +31,9 @@ func newKeyring(s state.Sealer) *keyring {
 
 func keyContext(kid string) string { return "uaa:signing-key:" + kid }
 
-// newKey makes a signing key that is used from a time on.
-func newKey(sealer state.Sealer, now, from time.Time) (cf.SigningKey, error) {
-	key, err := rsa.GenerateKey(rand.Reader, rsaBits)
+// newKey makes an RSA key that signs from a time on.
+func newKey(sealer state.Sealer, bits int, now, from time.Time) (cf.SigningKey, error) {
+	key, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
 		return cf.SigningKey{}, err
 	}
@@ -129,7 +127,7 @@ func (s *Server) rotateKeys(ctx context.Context) error {
 		if len(keys) > 0 {
 			from = now.Add(s.cfg.KeyNotice)
 		}
-		key, err := newKey(s.cfg.Sealer, now, from)
+		key, err := newKey(s.cfg.Sealer, s.cfg.keyBits, now, from)
 		if err != nil {
 			return err
 		}

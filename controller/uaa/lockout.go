@@ -1,6 +1,7 @@
 package uaa
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -14,6 +15,7 @@ type lockout struct {
 
 	mu    sync.Mutex
 	users map[string]*record
+	swept time.Time
 }
 
 type record struct {
@@ -60,25 +62,24 @@ func (l *lockout) succeeded(user string) {
 	delete(l.users, user)
 }
 
-// makeRoom forgets what is over and, if that is not enough, anyone who is not
-// locked, then anyone.
+// makeRoom forgets what is over, now and then, and else somebody: one who is
+// not locked, if a few looks find one. So a flood of names costs little time
+// and unlocks hardly anyone.
 func (l *lockout) makeRoom(now time.Time) {
 	if len(l.users) < maxRecords {
 		return
 	}
-	for name, r := range l.users {
-		if now.Sub(r.last) >= l.period {
-			delete(l.users, name)
-		}
+	if now.Sub(l.swept) >= l.period/4 {
+		l.swept = now
+		maps.DeleteFunc(l.users, func(_ string, r *record) bool { return now.Sub(r.last) >= l.period })
 	}
-	for _, alsoLocked := range []bool{false, true} {
-		for name, r := range l.users {
-			if len(l.users) < maxRecords {
-				return
-			}
-			if alsoLocked || r.count < l.failures {
-				delete(l.users, name)
-			}
+	looks := 0
+	for name, r := range l.users { // in random order
+		if len(l.users) < maxRecords {
+			return
+		}
+		if looks++; r.count < l.failures || looks > 100 {
+			delete(l.users, name)
 		}
 	}
 }

@@ -55,7 +55,8 @@ type Config struct {
 	Logger *slog.Logger     // default slog.Default
 	Now    func() time.Time // default time.Now in UTC
 
-	hashCost cost // of tests
+	hashCost cost // smaller in tests
+	keyBits  int  // smaller in tests
 }
 
 func (c Config) withDefaults() Config {
@@ -87,6 +88,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = func() time.Time { return time.Now().UTC() }
+	}
+	if c.keyBits == 0 {
+		c.keyBits = 2048
 	}
 	if c.hashCost == (cost{}) {
 		c.hashCost = userCost

@@ -1,6 +1,7 @@
 package uaa
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -17,6 +18,7 @@ type throttle struct {
 
 	mu       sync.Mutex
 	limiters map[string]*rate.Limiter
+	swept    time.Time
 }
 
 func newThrottle(perSecond float64, burst int) *throttle {
@@ -38,16 +40,18 @@ func (t *throttle) allow(address string, now time.Time) bool {
 	return l.AllowN(now, 1)
 }
 
-// forget removes those that have their whole burst again; if all are busy it
-// begins anew.
+// forget removes, now and then, those that have their whole burst again, and
+// else anyone.
 func (t *throttle) forget(now time.Time) {
-	for a, l := range t.limiters {
-		if l.TokensAt(now) >= float64(t.burst) {
-			delete(t.limiters, a)
-		}
+	if now.Sub(t.swept) >= time.Second {
+		t.swept = now
+		maps.DeleteFunc(t.limiters, func(_ string, l *rate.Limiter) bool { return l.TokensAt(now) >= float64(t.burst) })
 	}
-	if len(t.limiters) >= maxRecords {
-		clear(t.limiters)
+	for a := range t.limiters { // in random order
+		if len(t.limiters) < maxRecords {
+			return
+		}
+		delete(t.limiters, a)
 	}
 }
 
