@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +28,7 @@ type dea struct {
 	r      *runtime
 	engine *fence.Engine
 	fence  *fence.Fence
+	guard  *fence.Guard
 	tail   *apptail.Tailer
 }
 
@@ -40,11 +43,16 @@ func newDEA(r *runtime) (*dea, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.guard = fence.NewGuard(fence.GuardConfig{
+		Nodes:   func() []netip.Addr { return r.addresses(node.AllRoles()) },
+		Routers: func() []netip.Addr { return r.addresses(node.NewRoleSet(node.Router)) },
+		Allow:   r.routerPorts, Logger: r.log,
+	})
 	self := r.dir.get().Self
 	d.fence, err = fence.New(fence.Config{
 		Engine: engine, Dir: r.cfg.path("fence"), Node: string(self.ID), Address: self.Address,
 		Programs: r.cfg.programs("stackato-launcher", "stackato-stager"), Controllers: fenceControllers{r}, Routers: fenceRouters{r},
-		Log: d.line, Observer: d, Logger: r.log, Now: r.cfg.Now,
+		Log: d.line, Observer: d, Guard: d.guard, Logger: r.log, Now: r.cfg.Now,
 	})
 	return d, err
 }
@@ -71,11 +79,58 @@ func (d *dea) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.tail.Run(ctx) })
 	group.Go(func() error { return d.fence.Run(ctx) })
-	return group.Wait()
+	group.Go(func() error { return d.watchNodes(ctx) })
+	err := group.Wait()
+	if !d.r.dir.get().Self.Roles.Has(node.DEA) { // else containers run on while the agent is replaced
+		err = errors.Join(err, d.guard.Remove(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// watchNodes tells the guard of nodes that come and go.
+func (d *dea) watchNodes(ctx context.Context) error {
+	for {
+		_, changed := d.r.dir.watch()
+		d.guard.Changed()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
 }
 
 // Ready implements rolePart.
-func (d *dea) Ready() error { return nil }
+func (d *dea) Ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	defer cancel()
+	return d.fence.Ready(ctx)
+}
+
+// readyWithin bounds a look at whether fence can take work.
+const readyWithin = 2 * time.Second
+
+// addresses are those of the nodes that have one of the roles.
+func (r *runtime) addresses(roles node.RoleSet) []netip.Addr {
+	var out []netip.Addr
+	for _, n := range r.dir.get().Nodes {
+		if addr, err := netip.ParseAddr(n.Address); err == nil && n.Roles.HasAny(roles) {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+// routerPorts are where apps reach the routers, as everybody does.
+func (r *runtime) routerPorts() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, addr := range r.addresses(node.NewRoleSet(node.Router)) {
+		for _, port := range []int{r.cfg.Ports.RouterHTTP, r.cfg.Ports.RouterHTTPS} {
+			out = append(out, netip.AddrPortFrom(addr, uint16(port))) //nolint:gosec // Validate bounds it
+		}
+	}
+	return out
+}
 
 // Started implements fence.Observer.
 func (d *dea) Started(c fence.Container) {
