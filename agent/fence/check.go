@@ -124,7 +124,7 @@ func (f *Fence) giveUp(ctx context.Context, c Container, reason string) {
 	if ctx.Err() != nil {
 		return
 	}
-	if _, ok := f.table.fail(c.ID, reason); !ok {
+	if !f.table.fail(c.ID, reason) {
 		return
 	}
 	f.cell(c, "Instance %s %s", c.AllocID, reason)

@@ -319,6 +319,11 @@ func startNode(t *testing.T, w *world, change func(*Config)) *node {
 	if change != nil {
 		change(&cfg)
 	}
+	return runNode(t, w, cfg)
+}
+
+func runNode(t *testing.T, w *world, cfg Config) *node {
+	t.Helper()
 	f, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

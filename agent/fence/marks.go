@@ -68,18 +68,18 @@ func (t *table) setReady(c Container, ready bool) bool {
 
 // fail notes why fence is about to stop a container. The first reason counts;
 // only who gave it may act on it.
-func (t *table) fail(id, reason string) (Container, bool) {
+func (t *table) fail(id, reason string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byContainer(id)
 	if e == nil || !e.alive || e.stopping || e.failing != "" {
-		return Container{}, false
+		return false
 	}
 	e.failing = reason
 	e.status.Reason, e.status.Ready = reason, false
 	e.stopChecks()
 	t.publish(e)
-	return e.container, true
+	return true
 }
 
 // stop notes that an instance is told to end. It returns its last status.

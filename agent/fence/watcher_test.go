@@ -1,0 +1,121 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stackato/stackato/wire/instance"
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+func testTable() *table { return newTable(Config{Node: "n", Address: "10.0.0.1"}.withDefaults()) }
+
+// TestNothingBeforeTheList: an empty snapshot would mean that all is gone.
+func TestNothingBeforeTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := testTable()
+		ctx, cancel := context.WithCancel(t.Context())
+		reports := make(chan instance.Report, 10)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- table.watch(ctx, func(r instance.Report) error { reports <- r; return nil })
+		}()
+		table.started(Container{ID: "c", AllocID: "a", Kind: instance.KindApp})
+		time.Sleep(time.Hour)
+		if len(reports) != 0 {
+			t.Error("told before the engine was asked")
+		}
+		table.ready()
+		synctest.Wait()
+		if r := <-reports; !r.Snapshot || len(r.Instances) != 1 {
+			t.Errorf("%+v", r)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if len(table.watchers) != 0 {
+			t.Error("the watcher is still there")
+		}
+	})
+}
+
+// TestSlowWatcher: many changes of one instance become one, and too many
+// changes a snapshot.
+func TestSlowWatcher(t *testing.T) {
+	table := testTable()
+	table.ready()
+	w, err := table.subscribe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.unsubscribe(w)
+	if r := table.take(w); !r.Snapshot || len(r.Instances) != 0 {
+		t.Errorf("first %+v", r)
+	}
+	c := Container{ID: "c", AllocID: "a", Kind: instance.KindApp}
+	table.started(c)
+	table.running(c)
+	table.setReady(c, true)
+	if r := table.take(w); r.Snapshot || len(r.Instances) != 1 || !r.Instances[0].Ready {
+		t.Errorf("changes %+v", r)
+	}
+	table.stop(c)
+	table.died("c", 0, false)
+	if r := table.take(w); len(r.Instances) != 1 || r.Instances[0].State != instance.Gone {
+		t.Errorf("end %+v", r)
+	}
+	for i := range maxPending + 1 {
+		table.started(Container{ID: fmt.Sprint("c", i), AllocID: fmt.Sprint("a", i), Kind: instance.KindApp})
+	}
+	if r := table.take(w); !r.Snapshot || len(r.Instances) != maxPending+1 {
+		t.Errorf("snapshot %v of %d", r.Snapshot, len(r.Instances))
+	}
+}
+
+func TestTooManyWatchers(t *testing.T) {
+	table := testTable()
+	for range maxWatchers {
+		if _, err := table.subscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := table.subscribe(); !errors.Is(err, rpcerr.Exhausted) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLateNews: what is said about a container that is no longer the
+// allocation's changes nothing.
+func TestLateNews(t *testing.T) {
+	table := testTable()
+	old := Container{ID: "old", AllocID: "a", Kind: instance.KindApp}
+	now := Container{ID: "new", AllocID: "a", Kind: instance.KindApp}
+	table.started(old)
+	table.died("old", 1, false)
+	table.started(now)
+	table.running(now)
+	table.setReady(now, true)
+	want := table.all()[0]
+	if table.running(old) || table.setReady(old, false) || table.begin(old, func() {}) {
+		t.Error("a late success counts")
+	}
+	if _, ok := table.stop(old); ok {
+		t.Error("a late stop counts")
+	}
+	if table.fail("old", "late") {
+		t.Error("a late failure counts")
+	}
+	if _, ok := table.died("old", 2, false); ok {
+		t.Error("a late end counts")
+	}
+	table.rewind(old)
+	table.killed("old")
+	if got := table.all()[0]; got != want || !got.Ready || got.Crashes != 1 {
+		t.Errorf("%+v, was %+v", got, want)
+	}
+}
