@@ -43,8 +43,9 @@ const (
 const killTimeout = 20 * time.Second
 
 // capabilities are what the first process of a container needs to give itself
-// up: to own the app's files and to become and signal the app's user.
-var capabilities = []string{"setuid", "setgid", "chown", "kill"}
+// up: to own the app's files, to become and signal the app's user, and to empty
+// the bounding set before.
+var capabilities = []string{"setuid", "setgid", "setpcap", "chown", "kill"}
 
 // Size of a container.
 type Size struct {
