@@ -28,3 +28,18 @@ func (r *request) actor() cf.EventParty {
 	}
 	return cf.EventParty{GUID: r.user.UserID, Type: "user", Name: r.user.UserName}
 }
+
+// auditMapping is audit for what is mapped to a route: the event belongs to
+// the first app.
+func (r *request) auditMapping(typ string, rt cf.Route, rows []cf.Destination) context.Context {
+	if len(rows) == 0 {
+		return r.Context()
+	}
+	a, _ := r.view.App(rows[0].AppGUID)
+	guids := []string{}
+	for _, d := range rows {
+		guids = append(guids, d.AppGUID)
+	}
+	data := map[string]any{"route_guid": rt.GUID, "app_guids": guids, "process_type": rows[0].ProcessType}
+	return r.audit(typ, appParty(a), r.orgOfSpace(a.SpaceGUID), a.SpaceGUID, data)
+}

@@ -48,7 +48,7 @@ func noContent() (response, error) { return response{status: http.StatusNoConten
 func (a *API) serveRoutes(routes []route) http.Handler {
 	mux := http.NewServeMux()
 	for _, rt := range routes {
-		mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, rt) })
+		mux.HandleFunc(strings.TrimSpace(rt.method+" "+rt.pattern), func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, rt) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { a.fail(w, cf.ErrUnknownRequest) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,11 +129,11 @@ func (a *API) write(w http.ResponseWriter, resp response) {
 	_, _ = w.Write(buf.Bytes())
 }
 
-// errorList is several errors of one request.
-type errorList []*cf.Error
+// manyErrors is several errors of one request.
+type manyErrors []*cf.Error
 
 // Error joins the details.
-func (l errorList) Error() string {
+func (l manyErrors) Error() string {
 	details := make([]string, len(l))
 	for i, e := range l {
 		details[i] = e.Detail
@@ -144,7 +144,7 @@ func (l errorList) Error() string {
 // present returns what a client is shown of an error, at least one. An error
 // that is not meant for clients is logged here.
 func (a *API) present(err error) []cf.Error {
-	var list errorList
+	var list manyErrors
 	if errors.As(err, &list) && len(list) > 0 {
 		out := make([]cf.Error, len(list))
 		for i, e := range list {
