@@ -73,14 +73,29 @@ func TestKillChildren(t *testing.T) {
 		if now["nomad"] == old["nomad"] || now["nomad"] == "" || now["consul"] != old["consul"] || now["stackato-agent"] != old["stackato-agent"] {
 			t.Errorf("processes %v, before the restart of Nomad %v", now, old)
 		}
-		must(t, c.WaitFor(ctx, "the same container", func() error {
-			after, err := stateOf(ctx, n)
-			if err == nil && after != before {
-				err = fmt.Errorf("%+v, was %+v", after, before)
-			}
-			return err
-		}))
+		sameContainer(ctx, t, c, n, before)
 	})
+	t.Run("kato restarts a role", func(t *testing.T) {
+		old := pids(t, n, programs)
+		_, err := n.Kato(ctx, "restart", "dea")
+		must(t, err)
+		if now := pids(t, n, programs); now["nomad"] == old["nomad"] || now["nomad"] == "" || now["stackato-agent"] != old["stackato-agent"] {
+			t.Errorf("processes %v, before the restart of the role dea %v", now, old)
+		}
+		sameContainer(ctx, t, c, n, before)
+	})
+}
+
+// sameContainer waits until Nomad knows the container that ran before.
+func sameContainer(ctx context.Context, t *testing.T, c *cluster.Cluster, n *cluster.Node, before containerState) {
+	t.Helper()
+	must(t, c.WaitFor(ctx, "the same container", func() error {
+		after, err := stateOf(ctx, n)
+		if err == nil && after != before {
+			err = fmt.Errorf("%+v, was %+v", after, before)
+		}
+		return err
+	}))
 }
 
 // zonesReachNomad: what an operator says of a node is metadata of its Nomad

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type MembershipOptions struct {
 	Roles []string // roles or groups; none leaves it to the agent
 	Zone  string
 	Token string // of Join; "" makes one for these roles
+	By    string // of Join: how the primary is named; "" is its address
 }
 
 // Membership returns what Options say about the node.
@@ -68,7 +70,7 @@ func (n *Node) Join(ctx context.Context, primary *Node, m MembershipOptions) err
 		return err
 	}
 	_, err = n.Exec(ctx, append([]string{
-		"stackato-agent", "join", primary.Address,
+		"stackato-agent", "join", cmp.Or(m.By, primary.Address),
 		"--token-file", "/node/ctl/token",
 	}, n.arguments(m)...)...)
 	return errors.Join(err, n.uncontrol("token"))
