@@ -58,6 +58,7 @@ func run(ctx context.Context, cfg agent.Config, micro bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := agent.New(cfg, log, func() { notify("READY=1") })
+	a.UsePlatform(platform{})
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	go func() {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/stackato/stackato/agent"
+	"github.com/stackato/stackato/controller/blob"
+	"github.com/stackato/stackato/controller/cf"
+	"github.com/stackato/stackato/wire/instance"
+	"github.com/stackato/stackato/wire/rpcerr"
+)
+
+// Times of looking after this controller's blobs.
+const (
+	keepBlobsEvery = time.Hour
+	// sweepGrace is how long a blob that no row names is kept: its row may be
+	// on the way.
+	sweepGrace = 24 * time.Hour
+)
+
+// keepBlobs removes from this controller what no row names any more, and
+// fetches what it lacks, until ctx is done.
+func (c *cloud) keepBlobs(ctx context.Context) error {
+	for ctx.Err() == nil {
+		pause(ctx, keepBlobsEvery)
+		live, err := c.liveBlobs(ctx)
+		if err != nil {
+			continue // without a Primary nothing is removed
+		}
+		_, sweepErr := blob.Sweep(ctx, c.blobs.Local(), func(digest string) bool { _, ok := live[digest]; return ok }, sweepGrace)
+		_, repairErr := c.blobs.Repair(ctx, maps.Keys(live))
+		if err := errors.Join(sweepErr, repairErr); err != nil && ctx.Err() == nil {
+			c.env.Logger.Warn("look after this controller's blobs", "err", err)
+		}
+	}
+	return nil
+}
+
+// liveBlobs is what rows name, fresh.
+func (c *cloud) liveBlobs(ctx context.Context) (map[string]instance.Blob, error) {
+	v, err := c.store.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := v.AppBlobs()
+	for _, b := range v.Buildpacks() {
+		if b.Bits.Digest != "" {
+			out[b.Bits.Digest] = b.Bits
+		}
+	}
+	return out, nil
+}
+
+// apiBlobs implements api.Blobs.
+type apiBlobs struct{ store blob.Store }
+
+// Put implements api.Blobs.
+func (a apiBlobs) Put(ctx context.Context, r io.Reader, limit int64) (digest string, size int64, err error) {
+	b, err := a.store.Put(ctx, r, limit)
+	if errors.Is(err, blob.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", cf.ErrTooLarge, err)
+	}
+	return b.Digest, b.Size, err
+}
+
+// Open implements api.Blobs.
+func (a apiBlobs) Open(ctx context.Context, digest string) (io.ReadCloser, int64, error) {
+	return a.store.Open(ctx, digest)
+}
+
+// HeldBlob implements agent.CloudController.
+func (c *cloud) HeldBlob(ctx context.Context, digest string) (io.ReadCloser, int64, error) {
+	r, size, err := c.blobs.Local().Open(ctx, digest)
+	return r, size, wireBlobError(err)
+}
+
+// HoldBlob implements agent.CloudController.
+func (c *cloud) HoldBlob(ctx context.Context, b instance.Blob, body io.Reader) error {
+	return wireBlobError(c.blobs.Local().Receive(ctx, b, body))
+}
+
+// HasBlob implements agent.CloudController.
+func (c *cloud) HasBlob(ctx context.Context, digest string) (agent.BlobInfo, error) {
+	info, err := c.blobs.Local().Stat(ctx, digest)
+	return agent.BlobInfo{Size: info.Size, Put: info.Put}, wireBlobError(err)
+}
+
+// wireBlobError gives the store's errors codes that cross the wire.
+func wireBlobError(err error) error {
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		return rpcerr.New(rpcerr.NotFound, "%w", err)
+	case errors.Is(err, blob.ErrFull):
+		return rpcerr.New(rpcerr.Exhausted, "%w", err).WithRetryable(false)
+	case errors.Is(err, blob.ErrTooLarge), errors.Is(err, blob.ErrCorrupt):
+		return rpcerr.New(rpcerr.Invalid, "%w", err)
+	case errors.Is(err, blob.ErrQuorum):
+		return rpcerr.New(rpcerr.Unavailable, "%w", err)
+	}
+	return err
+}
