@@ -60,6 +60,11 @@ type Config struct {
 
 	Limits proxy.Limits
 
+	// Settle is how long Withdraw waits when requests are in flight, for the app to
+	// read what has arrived: one that stops at once closes connections on which it
+	// has read nothing yet. Default 20 ms.
+	Settle time.Duration
+
 	// At the end Run tells /health and goes on for DrainWait (default 0) so that
 	// load balancers notice, then takes no new connections and lets requests go on
 	// for DrainTimeout (default 30 s).
@@ -105,6 +110,9 @@ func New(cfg Config) (*Router, error) {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 30 * time.Second
 	}
+	if cfg.Settle == 0 {
+		cfg.Settle = 20 * time.Millisecond
+	}
 	r := &Router{cfg: cfg, log: cfg.Logger, table: table.New(nil), metrics: proxy.NewMetrics()}
 	w := cfg.Watch
 	w.Feed, w.Table, w.File, w.Logger = cfg.Feed, r.table, cfg.TableFile, cfg.Logger
@@ -136,8 +144,15 @@ func (r *Router) Handler() http.Handler { return r.front }
 // were on their way to the instance before did not get there in time; new ones
 // are kept away even then.
 func (r *Router) Withdraw(ctx context.Context, w routing.Withdrawal) error {
-	if err := r.table.Withdraw(ctx, w); err != nil {
+	inFlight, err := r.table.Withdraw(ctx, w)
+	if err != nil {
 		return fmt.Errorf("withdraw %s: requests are still on their way to it: %w", w.AllocID, err)
+	}
+	if inFlight > 0 {
+		select {
+		case <-time.After(r.cfg.Settle):
+		case <-ctx.Done():
+		}
 	}
 	return nil
 }

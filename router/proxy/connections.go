@@ -84,7 +84,11 @@ func (p *Proxy) dialer(b *table.Backend) func(context.Context, string, string) (
 				return nil, err
 			}
 		}
-		return d.DialContext(ctx, network, b.Address)
+		conn, err := d.DialContext(ctx, network, b.Address)
+		if err != nil {
+			return nil, err
+		}
+		return &backendConn{Conn: conn}, nil
 	}
 }
 

@@ -57,7 +57,7 @@ func (d *dispatcher) RoundTrip(out *http.Request) (*http.Response, error) {
 // try sends a request to a backend, which was picked. again says whether another
 // one may be tried.
 func (p *Proxy) try(req *http.Request, x *exchange, b *table.Backend) (res *http.Response, again bool, err error) {
-	a := &attempt{backend: b, whole: x.body == nil || x.body.small}
+	a := &attempt{backend: b, shared: b.System || b.Protocol == "http2" && req.Header.Get("Upgrade") == ""}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), a.trace()))
 	req.URL.Host = b.Address
 	if b.System {
@@ -98,7 +98,7 @@ func (p *Proxy) judge(req *http.Request, x *exchange, a *attempt, err error) (ag
 	a.backend.Eject(time.Now().Add(p.cfg.Eject))
 	p.log.Debug("backend failed", "address", a.backend.Address, "alloc", a.backend.AllocID, "request_id", x.id,
 		"connected", a.connected.Load(), "err", err)
-	untouched := !a.connected.Load() || !a.wrote.Load() || closedIdle(err)
+	untouched := !a.wrote.Load() || closedIdle(err)
 	return (untouched || repeatable(req)) && (x.body == nil || x.body.abandon())
 }
 
@@ -127,7 +127,7 @@ func isTimeout(err error) bool {
 // attempt is one backend's try at a request.
 type attempt struct {
 	backend   *table.Backend
-	whole     bool // the body is at hand, or there is none
+	shared    bool // the connection may be shared with other requests: HTTP/2
 	connected atomic.Bool
 	wrote     atomic.Bool // some of the request may have been sent
 	isSent    atomic.Bool
@@ -140,24 +140,41 @@ func (a *attempt) sent() {
 	}
 }
 
-// trace follows the request. A body that comes from the client as it likes must
-// not hold a withdrawal up, so with one the header counts.
+// trace follows the request until it is on its way: when bytes of it have been
+// written to a connection of its own, or its header to a shared one.
 func (a *attempt) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) {
-			a.connected.Store(true)
-			a.wrote.Store(false) // Transport tries again by itself on a dead connection
-		},
-		WroteHeaders: func() {
+	t := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		a.connected.Store(true)
+		a.wrote.Store(false) // Transport tries again by itself on a dead connection
+		if c, ok := info.Conn.(*backendConn); ok && !a.shared {
+			c.attempt.Store(a)
+		}
+	}}
+	if a.shared {
+		t.WroteHeaders = func() {
 			a.wrote.Store(true)
-			if !a.whole {
-				a.sent()
-			}
-		},
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				a.sent()
-			}
-		},
+			a.sent()
+		}
 	}
+	return t
+}
+
+// backendConn is a connection to a backend that tells the attempt that has it
+// when its first bytes are written. net/http's own hooks are called before its
+// buffer is flushed.
+type backendConn struct {
+	net.Conn
+	attempt atomic.Pointer[attempt]
+}
+
+func (c *backendConn) Write(b []byte) (int, error) {
+	a := c.attempt.Swap(nil)
+	if a != nil {
+		a.wrote.Store(true)
+	}
+	n, err := c.Conn.Write(b)
+	if a != nil && err == nil {
+		a.sent()
+	}
+	return n, err
 }

@@ -138,6 +138,9 @@ func (p *Proxy) finish(x *exchange) {
 // modifyResponse completes the header of an app's response.
 func (p *Proxy) modifyResponse(res *http.Response) error {
 	x := exchangeOf(res.Request.Context())
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.status = res.StatusCode // ReverseProxy writes it past the ResponseWriter
+	}
 	res.Header.Set("X-Vcap-Request-Id", x.id)
 	if !x.route.System {
 		res.Header.Del("X-Cf-Routererror") // only routers say this

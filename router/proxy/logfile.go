@@ -29,12 +29,13 @@ func NewLogFile(path string, maxBytes int64, keep int) *LogFile {
 // WriteLine appends a line. After an error the next call tries to open the file
 // anew.
 func (f *LogFile) WriteLine(line []byte) error {
-	if f.file != nil && f.size >= f.max {
+	if err := f.open(); err != nil {
+		return err
+	}
+	if f.size >= f.max {
 		if err := f.rotate(); err != nil {
 			return err
 		}
-	}
-	if f.file == nil {
 		if err := f.open(); err != nil {
 			return err
 		}
@@ -67,6 +68,9 @@ func (f *LogFile) Close() error {
 }
 
 func (f *LogFile) open() error {
+	if f.file != nil {
+		return nil
+	}
 	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package table
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,20 +135,24 @@ func (t *Table) CloseIdle() {
 // Withdraw takes an instance out before the feed says so: it returns nil when no
 // new request can go there, and ctx's error if one that was picked before is
 // still not on its way; new ones are kept away even then. Requests in flight are
-// not touched. The instance comes back when the feed has dropped it and names it
+// not touched; inFlight is their number. The instance comes back when the feed has dropped it and names it
 // again, or names it half a minute later.
-func (t *Table) Withdraw(ctx context.Context, w routing.Withdrawal) error {
-	for _, quiet := range t.withdraw(w) {
+func (t *Table) Withdraw(ctx context.Context, w routing.Withdrawal) (inFlight int, err error) {
+	backends, waits := t.withdraw(w)
+	for _, quiet := range waits {
 		select {
 		case <-quiet:
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
-	return nil
+	for _, b := range backends {
+		inFlight += b.InFlight()
+	}
+	return inFlight, nil
 }
 
-func (t *Table) withdraw(w routing.Withdrawal) []<-chan struct{} {
+func (t *Table) withdraw(w routing.Withdrawal) (backends []*Backend, waits []<-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
@@ -157,12 +162,12 @@ func (t *Table) withdraw(w routing.Withdrawal) []<-chan struct{} {
 		}
 	}
 	t.tombstones[w.AllocID] = now
-	var waits []<-chan struct{}
-	for _, b := range t.allocs[w.AllocID] {
+	backends = slices.Clone(t.allocs[w.AllocID])
+	for _, b := range backends {
 		if quiet := b.withdraw(); quiet != nil {
 			waits = append(waits, quiet)
 		}
 		b.closeIdle()
 	}
-	return waits
+	return backends, waits
 }

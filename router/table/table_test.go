@@ -328,7 +328,7 @@ func TestWithdrawWaitsForRequestsOnTheirWay(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := tab.Withdraw(short, routing.Withdrawal{AllocID: "1"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := tab.Withdraw(short, routing.Withdrawal{AllocID: "1"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("withdrawn while a request is on its way: %v", err)
 	}
 	if diff := cmp.Diff(map[string]int{"2": 4}, picks(tab.Lookup("b", ""), 4, table.Choice{})); diff != "" {
@@ -338,7 +338,13 @@ func TestWithdrawWaitsForRequestsOnTheirWay(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	done := make(chan error)
-	go func() { done <- tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}) }()
+	go func() {
+		inFlight, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"})
+		if inFlight != 1 {
+			err = fmt.Errorf("%d in flight, %w", inFlight, err)
+		}
+		done <- err
+	}()
 	b.Sent()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -374,7 +380,7 @@ func TestTombstones(t *testing.T) {
 			clock := now
 			tab := table.New(func() time.Time { return clock })
 			apply(t, tab, snapshot(1, both))
-			if err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
+			if _, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
 				t.Fatal(err)
 			}
 			serves(t, tab, false)
@@ -388,7 +394,7 @@ func TestTombstones(t *testing.T) {
 	}
 	t.Run("withdrawn before it was known", func(t *testing.T) {
 		tab := filled(t, snapshot(1, route("a", "")))
-		if err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
+		if _, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
 			t.Fatal(err)
 		}
 		apply(t, tab, change(2, both))
@@ -426,7 +432,7 @@ func TestWithdrawWhileOthersPick(t *testing.T) {
 			failed <- nil
 		}()
 	}
-	if err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
+	if _, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
 		t.Error(err)
 	}
 	close(withdrawn)
