@@ -58,9 +58,12 @@ func readModule(c *Context) (*modfile.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	mod, err := modfile.ParseLax("go.mod", raw, nil)
+	mod, err := modfile.Parse("go.mod", raw, nil)
 	if err != nil {
-		return nil, err
+		// A newer go.mod may have words that are not known here.
+		if mod, err = modfile.ParseLax("go.mod", raw, nil); err != nil {
+			return nil, err
+		}
 	}
 	if mod.Module == nil {
 		return nil, errors.New("go.mod names no module")

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/version"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-
-	"go/version"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/sumdb"
