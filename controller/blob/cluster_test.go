@@ -188,13 +188,7 @@ func TestRunBringsTheRest(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.nodes["a"].Run(ctx) }()
-	for len(m.holders(t, b.Digest)) < 3 {
-		select {
-		case <-t.Context().Done():
-			t.Fatal("the third voter never got it")
-		case <-time.After(time.Millisecond):
-		}
-	}
+	eventually(t, func() bool { return len(m.holders(t, b.Digest)) == 3 })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run returned %v", err)

@@ -46,6 +46,8 @@ type Dir struct {
 
 	// mu orders what makes a file present against what removes it.
 	mu sync.Mutex
+	// again is when blobs were put that were there already.
+	again map[string]time.Time
 }
 
 var _ Store = (*Dir)(nil)
@@ -59,7 +61,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	d := &Dir{cfg: cfg}
+	d := &Dir{cfg: cfg, again: map[string]time.Time{}}
 	if d.cfg.Free == nil {
 		d.cfg.Free = d.statfs
 	}
@@ -185,6 +187,9 @@ func (d *Dir) Commit(ctx context.Context, s *Staged) (Blob, error) {
 	if err := d.makeFolder(filepath.Dir(to)); err != nil {
 		return Blob{}, diskError(err)
 	}
+	if _, err := os.Lstat(to); err == nil {
+		d.again[b.Digest] = now
+	}
 	if err := os.Rename(s.file.Name(), to); err != nil {
 		return Blob{}, diskError(err)
 	}
@@ -234,6 +239,34 @@ func (d *Dir) Delete(ctx context.Context, digest string, before time.Time) (bool
 	}
 	// No sync: a file that comes back after a crash is swept again.
 	return true, os.Remove(d.path(digest))
+}
+
+// putAgain is how long after a repeated Put the row that names the blob may
+// still be on its way.
+const putAgain = 10 * time.Minute
+
+// Drop removes a blob at once whose last row is gone. It stays, for [Sweep],
+// if it was put again shortly before: the row of that Put may come yet. The
+// first Put of a blob is no reason: its row was there.
+func (d *Dir) Drop(digest string) (bool, error) {
+	if !ValidDigest(digest) {
+		return false, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for other, at := range d.again {
+		if time.Since(at) >= putAgain {
+			delete(d.again, other)
+		}
+	}
+	if _, held := d.again[digest]; held {
+		return false, nil
+	}
+	err := os.Remove(d.path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // List implements [Store].
