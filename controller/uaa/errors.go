@@ -29,6 +29,8 @@ func errBadCredentials() error {
 	return fail(http.StatusUnauthorized, "unauthorized", "Bad credentials")
 }
 
+func errLocked() error { return fail(http.StatusUnauthorized, "unauthorized", "%s", lockedText) }
+
 func errInvalidClient(format string, args ...any) error {
 	return fail(http.StatusUnauthorized, "invalid_client", format, args...)
 }

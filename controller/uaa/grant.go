@@ -102,10 +102,7 @@ func (s *Server) checkClient(q *tokenRequest, id, password string) (cf.Client, e
 		return c, nil
 	}
 	key := "client " + id
-	if s.lockout.locked(key, s.cfg.Now()) {
-		return cf.Client{}, errInvalidClient("%s", "Client account locked because of too many failed attempts.")
-	}
-	good, err := s.hasher.check(q.r.Context(), password, c.Secret)
+	good, err := s.checkUnlocked(q.r, key, errInvalidClient("Client account locked because of too many failed attempts."), password, c.Secret)
 	if err != nil {
 		return cf.Client{}, err
 	}
@@ -155,6 +152,22 @@ func checkHint(hints ...string) error {
 	return nil
 }
 
+// checkUnlocked compares a password with a hash. Who is locked is refused
+// before, and again when it is the password's turn: others may have been tried
+// while it waited.
+func (s *Server) checkUnlocked(r *http.Request, key string, locked error, password, hash string) (bool, error) {
+	gate := func() error {
+		if s.lockout.locked(key, s.cfg.Now()) {
+			return locked
+		}
+		return nil
+	}
+	if err := gate(); err != nil {
+		return false, err
+	}
+	return s.hasher.check(r.Context(), gate, password, hash)
+}
+
 // authenticate checks a user's password. Who guesses learns nothing of whether
 // there is such a user, neither by the answer nor by its time.
 func (s *Server) authenticate(q *tokenRequest, name, password string) (cf.User, error) {
@@ -163,9 +176,6 @@ func (s *Server) authenticate(q *tokenRequest, name, password string) (cf.User, 
 	}
 	key := "user " + strings.ToLower(name)
 	now := s.cfg.Now()
-	if s.lockout.locked(key, now) {
-		return cf.User{}, fail(http.StatusUnauthorized, "unauthorized", "%s", lockedText)
-	}
 	user, known := q.view.UserByName(name, OriginUAA)
 	if !known && s.isAdminName(name, OriginUAA) {
 		var err error
@@ -173,7 +183,7 @@ func (s *Server) authenticate(q *tokenRequest, name, password string) (cf.User, 
 			return cf.User{}, err
 		}
 	}
-	good, err := s.hasher.check(q.r.Context(), password, s.passwordOf(user))
+	good, err := s.checkUnlocked(q.r, key, errLocked(), password, s.passwordOf(user))
 	if err != nil {
 		return cf.User{}, err
 	}

@@ -242,6 +242,36 @@ func TestLockout(t *testing.T) {
 	h.as("bob", "pw")
 }
 
+// TestGuessesAtTheSameTime: what waited for its turn does not count as tried
+// before the lock.
+func TestGuessesAtTheSameTime(t *testing.T) {
+	h := newHarness(t)
+	h.newUser("bob")
+	for range cap(h.s.hasher.slots) { // nothing is computed yet
+		h.s.hasher.slots <- struct{}{}
+	}
+	const guesses = 30
+	answers := make(chan string, guesses)
+	for range guesses {
+		go func() { answers <- h.logIn("bob", "x").text("error_description") }()
+	}
+	for len(h.s.hasher.waiting) < guesses {
+		time.Sleep(time.Millisecond)
+	}
+	for range cap(h.s.hasher.slots) {
+		<-h.s.hasher.slots
+	}
+	tried := 0
+	for range guesses {
+		if <-answers == "Bad credentials" {
+			tried++
+		}
+	}
+	if most := 5 + cap(h.s.hasher.slots); tried > most {
+		t.Errorf("%d passwords were tried, want at most %d", tried, most)
+	}
+}
+
 func TestLockoutIsBounded(t *testing.T) {
 	l := newLockout(2, time.Minute)
 	now := time.Now()

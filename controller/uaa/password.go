@@ -56,8 +56,9 @@ func newHasher(c cost, parallel, queue int, patient time.Duration) *hasher {
 	return h
 }
 
-// do runs f in a slot, or returns errBusy.
-func (h *hasher) do(ctx context.Context, f func()) error {
+// do runs f in a slot, or returns errBusy. The slot is not taken if gate, asked
+// when it is one's turn, returns an error.
+func (h *hasher) do(ctx context.Context, gate func() error, f func()) error {
 	select {
 	case h.waiting <- struct{}{}:
 		defer func() { <-h.waiting }()
@@ -72,22 +73,29 @@ func (h *hasher) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if err := gate(); err != nil {
+		return err
+	}
 	f()
 	return nil
 }
+
+// open is a gate that lets everybody through.
+func open() error { return nil }
 
 // hash returns the hash of a password in PHC string form.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
 	rand.Read(salt) // never fails
 	var out string
-	err := h.do(ctx, func() { out = encode(h.cost, salt, compute(password, salt, h.cost, sumSize)) })
+	err := h.do(ctx, open, func() { out = encode(h.cost, salt, compute(password, salt, h.cost, sumSize)) })
 	return out, err
 }
 
 // check says whether the password fits the hash. An empty hash fits none and
-// takes as long: who asks cannot tell that there is no such user.
-func (h *hasher) check(ctx context.Context, password, hash string) (bool, error) {
+// takes as long: who asks cannot tell that there is no such user. gate is asked
+// when it is this password's turn.
+func (h *hasher) check(ctx context.Context, gate func() error, password, hash string) (bool, error) {
 	known := hash != ""
 	if !known {
 		hash = h.dummy
@@ -97,7 +105,7 @@ func (h *hasher) check(ctx context.Context, password, hash string) (bool, error)
 		return false, err
 	}
 	ok := false
-	err = h.do(ctx, func() {
+	err = h.do(ctx, gate, func() {
 		ok = subtle.ConstantTimeCompare(compute(password, salt, c, uint32(len(want))), want) == 1
 	})
 	return ok && known && err == nil, err

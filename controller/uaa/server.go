@@ -114,7 +114,7 @@ func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, keys: newKeyring(cfg.Sealer), lockout: newLockout(cfg.Failures, cfg.LockPeriod),
-		hasher:   newHasher(cfg.hashCost, min(runtime.GOMAXPROCS(0), 4), 64, 10*time.Second),
+		hasher:   newHasher(cfg.hashCost, min(runtime.GOMAXPROCS(0), 2), 64, 10*time.Second),
 		throttle: newThrottle(cfg.Rate, cfg.Burst), mux: http.NewServeMux(),
 	}
 	s.routes()

@@ -258,10 +258,7 @@ func (s *Server) putPassword(r *http.Request) (any, error) {
 // checkOld counts wrong old passwords like failed log-ins.
 func (s *Server) checkOld(r *http.Request, u cf.User, old, password string) error {
 	key := "user " + strings.ToLower(u.UserName)
-	if s.lockout.locked(key, s.cfg.Now()) {
-		return fail(http.StatusUnauthorized, "unauthorized", "%s", lockedText)
-	}
-	good, err := s.hasher.check(r.Context(), old, s.passwordOf(u))
+	good, err := s.checkUnlocked(r, key, errLocked(), old, s.passwordOf(u))
 	switch {
 	case err != nil:
 		return err

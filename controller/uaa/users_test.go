@@ -187,7 +187,7 @@ func TestPasswordHashes(t *testing.T) {
 		{"x", strings.Replace(h.dummy, "p=1", "p=0", 1), false, true},
 		{"x", agent + "AAAA$AAAA", false, true},
 	} {
-		got, err := h.check(t.Context(), tt.password, tt.hash)
+		got, err := h.check(t.Context(), open, tt.password, tt.hash)
 		if got != tt.want || (err != nil) != tt.err {
 			t.Errorf("%q against %q: %v, %v", tt.password, tt.hash, got, err)
 		}
@@ -200,15 +200,15 @@ func TestHasherIsBounded(t *testing.T) {
 	h := newHasher(cost{memory: 8, time: 1, threads: 1}, 1, 1, time.Hour)
 	begun, release := make(chan struct{}), make(chan struct{})
 	first := make(chan error, 1)
-	go func() { first <- h.do(t.Context(), func() { close(begun); <-release }) }()
+	go func() { first <- h.do(t.Context(), open, func() { close(begun); <-release }) }()
 	<-begun
 	ctx, cancel := context.WithCancel(t.Context())
 	second := make(chan error, 1)
-	go func() { second <- h.do(ctx, func() {}) }()
+	go func() { second <- h.do(ctx, open, func() {}) }()
 	for len(h.waiting) < 2 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := h.check(t.Context(), "x", ""); !errors.Is(err, errBusy) {
+	if _, err := h.check(t.Context(), open, "x", ""); !errors.Is(err, errBusy) {
 		t.Errorf("the third: %v, want errBusy", err)
 	}
 	cancel()
@@ -221,7 +221,7 @@ func TestHasherIsBounded(t *testing.T) {
 	}
 	h.patient = time.Millisecond
 	h.slots <- struct{}{}
-	if err := h.do(t.Context(), func() {}); !errors.Is(err, errBusy) {
+	if err := h.do(t.Context(), open, func() {}); !errors.Is(err, errBusy) {
 		t.Errorf("no more patience: %v, want errBusy", err)
 	}
 	if f, internal := asFailure(errBusy); f.status != 503 || internal {
