@@ -26,6 +26,10 @@ func (f *Feed) readState(v *state.View) {
 	wanted := wantedEntries(v)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if v.Index() < f.index {
+		return // somebody has shown us a newer one
+	}
+	f.index = v.Index()
 	before := f.version
 	for key, e := range f.entries {
 		if wanted[key] == nil {
@@ -51,10 +55,6 @@ func (f *Feed) readState(v *state.View) {
 	}
 	if f.version != before {
 		f.version = before + 1
-	}
-	if !f.primed {
-		f.primed = true
-		close(f.ready)
 	}
 }
 

@@ -38,8 +38,7 @@ type Feed struct {
 	system  routing.System
 	version uint64
 	subs    map[*subscriber]struct{}
-	ready   chan struct{} // closed when entries hold the state's routes
-	primed  bool
+	index   uint64 // of the state that entries show
 }
 
 // subscriber is a router that is connected.
@@ -56,7 +55,7 @@ func New(cfg Config) *Feed {
 	}
 	return &Feed{
 		cfg: cfg, entries: map[routing.Key]*entry{}, byApp: map[string]map[routing.Key]struct{}{},
-		subs: map[*subscriber]struct{}{}, ready: make(chan struct{}),
+		subs: map[*subscriber]struct{}{},
 	}
 }
 
@@ -123,16 +122,17 @@ func (f *Feed) setSystem(s routing.System) {
 
 // Serve sends a snapshot and then changes until ctx is done or send fails,
 // with that error. It waits with the snapshot until the controller has learned
-// what runs.
+// what runs; without a Primary it fails. A controller that starts must not
+// show routers the past, which its tables hold while the log is replayed.
 func (f *Feed) Serve(ctx context.Context, send func(*routing.Update) error) error {
 	if err := f.cfg.Instances.AwaitLearned(ctx); err != nil {
 		return err
 	}
-	select {
-	case <-f.ready:
-	case <-ctx.Done():
-		return ctx.Err()
+	fresh, err := f.cfg.State.Read(ctx)
+	if err != nil {
+		return err
 	}
+	f.readState(fresh)
 	sub := &subscriber{dirty: map[routing.Key]struct{}{}, wake: make(chan struct{}, 1)}
 	u := f.snapshot(sub)
 	defer f.unsubscribe(sub)
