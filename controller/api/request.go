@@ -111,7 +111,14 @@ func (r *request) require(read, write auth.Action, org, space, resource string) 
 	if !r.can.Can(write, org, space) {
 		return cf.ErrNotAuthorized
 	}
+	if o, found := r.view.Organization(org); found && o.Suspended && write.Changes() && !r.can.Admin() {
+		return errSuspended
+	}
 	return nil
+}
+
+var errSuspended = &cf.Error{
+	Status: http.StatusForbidden, Code: 10017, Title: "CF-OrgSuspended", Detail: "The organization is suspended",
 }
 
 // requireGlobal returns 403 unless a global role lets the user do action.

@@ -1,6 +1,9 @@
 package auth
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Scopes of tokens that the Cloud Controller looks at.
 const (
@@ -58,6 +61,11 @@ func (a *Access) HasScope(write bool) bool {
 		return a.write
 	}
 	return a.read
+}
+
+// Changes reports whether an action changes something.
+func (a Action) Changes() bool {
+	return a != SignedIn && !strings.HasSuffix(string(a), ".read") && !strings.HasSuffix(string(a), ".secrets")
 }
 
 // Can reports whether the user may do action within an organization and a
