@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/nomad/api"
 	"golang.org/x/sync/errgroup"
 
@@ -196,10 +197,13 @@ func (c *Client) Allocations(ctx context.Context, job string) ([]Alloc, error) {
 
 // Allocation implements [Nomad].
 func (c *Client) Allocation(ctx context.Context, id string) (Alloc, error) {
+	if uuid.Validate(id) != nil { // a node's word; Nomad would answer with 500
+		return Alloc{}, ErrNoAllocation
+	}
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	full, _, err := c.api.Allocations().Info(id, (&api.QueryOptions{}).WithContext(ctx))
-	if code := statusOf(err); code == http.StatusNotFound || code == http.StatusBadRequest {
+	if statusOf(err) == http.StatusNotFound {
 		return Alloc{}, ErrNoAllocation
 	}
 	if err != nil {

@@ -1,0 +1,348 @@
+package deploy_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/stackato/stackato/controller/deploy"
+	"github.com/stackato/stackato/jobs"
+)
+
+// startNomad runs a real server, with a client if this machine can have one,
+// and returns what speaks to it.
+func startNomad(t *testing.T) (c *deploy.Client, client bool) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a real Nomad: not with -short")
+	}
+	program, err := filepath.Abs("../../bin/nomad")
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	if err != nil {
+		t.Skip("no bin/nomad (make tools)")
+	}
+	client = os.Geteuid() == 0 && exec.CommandContext(t.Context(), "docker", "info").Run() == nil
+	dir, err := os.MkdirTemp("", "deploy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	ports := freePorts(t, 3)
+	config := map[string]any{
+		"data_dir": filepath.Join(dir, "data"), "bind_addr": "127.0.0.1", "disable_update_check": true,
+		"advertise": map[string]any{"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
+		"ports":     map[string]any{"http": ports[0], "rpc": ports[1], "serf": ports[2]},
+		"server":    map[string]any{"enabled": true, "bootstrap_expect": 1, "raft_multiplier": 1},
+		"client": map[string]any{
+			"enabled": client, "network_interface": "lo", "no_host_uuid": true, "memory_total_mb": 1000, "cpu_total_compute": 4000,
+			"meta":         map[string]any{"role_dea": "true", "placement_zone_default": "true"},
+			"options":      map[string]any{"driver.allowlist": "docker", "fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"},
+			"host_network": map[string]any{"cluster": map[string]any{"cidr": "127.0.0.1/32"}},
+			"host_volume":  map[string]any{jobs.Volume: map[string]any{"path": programs(t, dir)}},
+		},
+		"plugin": map[string]any{"docker": map[string]any{"config": map[string]any{
+			"disable_log_collection": true, // one key alone would be taken for a label
+			"gc":                     map[string]any{"image": false, "dangling_containers": map[string]any{"enabled": false}},
+		}}},
+		"consul": []any{map[string]any{"auto_advertise": false, "server_auto_join": false, "client_auto_join": false}},
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	runNomad(t, dir, program, file)
+	c, err = deploy.NewClient(fmt.Sprintf("127.0.0.1:%d", ports[0]), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, client
+}
+
+func runNomad(t *testing.T, dir, program, file string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "agent", "-config="+file) //nolint:noctx // stopped below, after the test's context
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		end := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		end.Stop()
+		log.Close()
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("nomad:\n%s", text[max(0, len(text)-8000):])
+		}
+	})
+}
+
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	var out []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		out = append(out, l.Addr().(*net.TCPAddr).Port)
+	}
+	return out
+}
+
+// programs builds what containers run.
+func programs(t *testing.T, dir string) string {
+	t.Helper()
+	public := filepath.Join(dir, "public")
+	for _, name := range []string{"stackato-launcher", "stackato-stager"} {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(public, "bin", name), "./testdata/container")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	return public
+}
+
+// scratch makes an image with nothing in it.
+func scratch(t *testing.T) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o777}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	name := "stackato-test/deploy:" + uuid.NewString()[:8]
+	cmd := exec.CommandContext(t.Context(), "docker", "import", "-", name)
+	cmd.Stdin = &b
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("docker", "rmi", "-f", name).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	return name
+}
+
+// within repeats f until it succeeds.
+func within(t *testing.T, what string, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for {
+		err := f(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func TestClientAgainstNomad(t *testing.T) {
+	c, client := startNomad(t)
+	within(t, "a leader", func(ctx context.Context) error {
+		err := c.Collect(ctx)
+		return err
+	})
+	t.Run("jobs", func(t *testing.T) { checkJobs(t, c) })
+	t.Run("no place", func(t *testing.T) { checkUnplaced(t, c, client) })
+	if !client {
+		t.Skip("containers need root and a Docker Engine")
+	}
+	t.Run("ends", func(t *testing.T) { checkEnds(t, c) })
+}
+
+func checkJobs(t *testing.T, c *deploy.Client) {
+	ctx := t.Context()
+	p := jobs.Process{App: uuid.NewString(), GUID: uuid.NewString(), Type: "web", Version: "1", Instances: 2, Size: jobs.Size{MemoryMB: 16}, Image: "none:1"}
+	p.Placement.Zone = "nowhere"
+	id := jobs.AppID(p.GUID, p.Version)
+	index, err := c.Register(ctx, jobs.App(p), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Register(ctx, jobs.App(p), 0); !errors.Is(err, deploy.ErrChanged) {
+		t.Errorf("registered a second time: %v", err)
+	}
+	next, err := c.Scale(ctx, id, 5, index)
+	if err != nil || next <= index {
+		t.Fatalf("scaled to index %d: %v", next, err)
+	}
+	if _, err := c.Scale(ctx, id, 1, index); !errors.Is(err, deploy.ErrChanged) {
+		t.Errorf("scaled with an old index: %v", err)
+	}
+	for range 2 { // the second answer uses what the first has learned
+		list, at, err := c.Jobs(ctx, "app-", 0)
+		if err != nil || len(list) != 1 || list[0].ID != id || list[0].Count != 5 || list[0].Index != next || list[0].Stopped || at < next {
+			t.Errorf("list %+v as of %d, %v", list, at, err)
+		}
+	}
+	_, at, err := c.Jobs(ctx, "app-", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for {
+			list, after, err := c.Jobs(ctx, "app-", at)
+			if err != nil || len(list) == 0 {
+				done <- err
+				return
+			}
+			at = after
+		}
+	}()
+	for range 2 {
+		if err := c.Remove(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Allocation(ctx, uuid.NewString()); !errors.Is(err, deploy.ErrNoAllocation) {
+		t.Errorf("unknown allocation: %v", err)
+	}
+	if _, err := c.Allocation(ctx, "x"); !errors.Is(err, deploy.ErrNoAllocation) {
+		t.Errorf("what is no allocation: %v", err)
+	}
+}
+
+func checkUnplaced(t *testing.T, c *deploy.Client, client bool) {
+	b := jobs.Build{App: uuid.NewString(), GUID: uuid.NewString(), Size: jobs.Size{MemoryMB: 16}, Image: "none:1"}
+	want := "No DEA is there"
+	if client {
+		// Not before there is a node: else it is the reason.
+		within(t, "a node", func(ctx context.Context) error {
+			probe := jobs.Build{GUID: uuid.NewString(), Size: jobs.Size{MemoryMB: 16}, Image: "none:1"}
+			if _, err := c.Register(ctx, jobs.Staging(probe), 0); err != nil {
+				return err
+			}
+			defer func() { _ = c.Remove(ctx, jobs.StagingID(probe.GUID)) }()
+			for range 20 {
+				if all, err := c.Allocations(ctx, jobs.StagingID(probe.GUID)); err != nil || len(all) > 0 {
+					return err
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			return errors.New("not placed")
+		})
+		b.Placement.Zone, want = "gold", `No DEA is in the placement zone "gold". Zones that exist: default.`
+	}
+	ask := func(b jobs.Build, want string) {
+		t.Helper()
+		id := jobs.StagingID(b.GUID)
+		if _, err := c.Register(t.Context(), jobs.Staging(b), 0); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Remove(t.Context(), id) }()
+		within(t, "the reason", func(ctx context.Context) error {
+			u, err := c.Unplaced(ctx, id)
+			if err != nil || u == nil {
+				return errors.Join(err, errors.New("none yet"))
+			}
+			if got := u.Explain([]string{"default"}); !strings.HasPrefix(got, want) {
+				return fmt.Errorf("%+v: %q, want %q", u, got, want)
+			}
+			return nil
+		})
+	}
+	ask(b, want)
+	if client {
+		b.GUID, b.Placement.Zone, b.Size.MemoryMB = uuid.NewString(), "", 100_000
+		ask(b, "No DEA has enough room: memory is used up on 1 node.")
+	}
+}
+
+func checkEnds(t *testing.T, c *deploy.Client) {
+	image := scratch(t)
+	size := jobs.Size{MemoryMB: 16, DiskMB: 16}
+	task := jobs.AppTask{App: uuid.NewString(), GUID: uuid.NewString(), Size: size, Image: image}
+	build := jobs.Build{App: uuid.NewString(), GUID: uuid.NewString(), Size: size, Image: image}
+	broken := task
+	broken.GUID, broken.Image = uuid.NewString(), "stackato-test/absent:1"
+	end := func(id string) (a deploy.Alloc) {
+		t.Helper()
+		within(t, "the end of "+id, func(ctx context.Context) error {
+			all, err := c.Allocations(ctx, id)
+			if err != nil || len(all) != 1 || !all[0].Ended() {
+				return errors.Join(err, fmt.Errorf("allocations %+v", all))
+			}
+			a = all[0]
+			return nil
+		})
+		one, err := c.Allocation(t.Context(), a.ID)
+		if err != nil || one != a {
+			t.Errorf("by itself %+v, %v; in the list %+v", one, err, a)
+		}
+		list, _, err := c.Jobs(t.Context(), id[:strings.Index(id, "-")+1], 0)
+		if i := slices.IndexFunc(list, func(j deploy.Job) bool { return j.ID == id }); err != nil || i < 0 || list[i].Ended != 1 {
+			t.Errorf("list %+v, %v; want %s ended", list, err, id)
+		}
+		if err := c.Remove(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		return a
+	}
+	for _, j := range []jobs.AppTask{task, broken} {
+		if _, err := c.Register(t.Context(), jobs.Task(j), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Register(t.Context(), jobs.Staging(build), 0); err != nil {
+		t.Fatal(err)
+	}
+	if a := end(jobs.TaskID(task.GUID)); a.State != deploy.AllocFailed || a.ExitCode != 3 || a.OOM || a.Node == "" {
+		t.Errorf("task that exits with 3: %+v", a)
+	}
+	if a := end(jobs.TaskID(broken.GUID)); a.State != deploy.AllocFailed || a.Reason == "" {
+		t.Errorf("task without an image: %+v", a)
+	}
+	if a := end(jobs.StagingID(build.GUID)); a.State != deploy.AllocFailed || !a.OOM {
+		t.Errorf("build that uses too much memory: %+v", a)
+	}
+	within(t, "nothing is left in Nomad", func(ctx context.Context) error {
+		if err := c.Collect(ctx); err != nil {
+			return err
+		}
+		for _, id := range []string{jobs.TaskID(task.GUID), jobs.StagingID(build.GUID)} {
+			if all, err := c.Allocations(ctx, id); err != nil || len(all) > 0 {
+				return errors.Join(err, fmt.Errorf("allocations %+v", all))
+			}
+		}
+		return nil
+	})
+}
