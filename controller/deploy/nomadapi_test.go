@@ -84,7 +84,7 @@ func runNomad(t *testing.T, dir, program, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "agent", "-config="+file) //nolint:noctx // stopped below, after the test's context
+	cmd := exec.Command(program, "agent", "-config="+file)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -107,7 +107,7 @@ func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	var out []int
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
