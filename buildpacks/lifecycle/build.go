@@ -56,8 +56,11 @@ func (f *BuildError) Error() string { return f.Detail }
 // Code returns the code word.
 func (f *BuildError) Code() string { return f.ErrCode }
 
+// maxDetail bounds what is said of a failure, in bytes.
+const maxDetail = 2 << 10
+
 func failure(code, format string, args ...any) *BuildError {
-	return &BuildError{ErrCode: code, Detail: fmt.Sprintf(format, args...)}
+	return &BuildError{ErrCode: code, Detail: clip(fmt.Sprintf(format, args...), maxDetail)}
 }
 
 // Run stages the app. The Result has no blobs yet. The error is a *BuildError if

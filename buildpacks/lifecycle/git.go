@@ -20,7 +20,7 @@ const maxModules = 20
 // address, redirects not followed, submodules by the same rules.
 func (b *Build) clone(ctx context.Context, i int, source string) (buildpacks.Buildpack, error) {
 	address, branch, _ := strings.Cut(source, "#")
-	b.log.Say("Cloning into buildpack %s", redact(address))
+	b.log.Say("Cloning buildpack %s", redact(source))
 	dir := b.packDir(i)
 	if err := b.cloneOne(ctx, address, branch, dir); err != nil {
 		return nil, b.gitFailure(ctx, address, err)
@@ -28,7 +28,7 @@ func (b *Build) clone(ctx context.Context, i int, source string) (buildpacks.Bui
 	if err := b.cloneModules(ctx, address, dir); err != nil {
 		return nil, b.gitFailure(ctx, address, err)
 	}
-	return openScripts(source, dir)
+	return openScripts(redact(source), dir)
 }
 
 func (b *Build) gitFailure(ctx context.Context, address string, err error) error {

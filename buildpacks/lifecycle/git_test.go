@@ -102,6 +102,13 @@ func TestGitRefusesInternalSubmodules(t *testing.T) {
 	}
 }
 
+func TestNameHasNoPassword(t *testing.T) {
+	p := pack{spec: staging.Buildpack{URL: "https://bob:secret@example.com/p.git#v1"}}
+	if got := p.name(); strings.Contains(got, "secret") || !strings.Contains(got, "example.com/p.git#v1") {
+		t.Error(got)
+	}
+}
+
 func TestInternal(t *testing.T) {
 	for address, want := range map[string]bool{
 		"8.8.8.8": false, "2606:4700::1111": false, "140.82.121.3": false,

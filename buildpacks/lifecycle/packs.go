@@ -28,12 +28,12 @@ type pack struct {
 	version string
 }
 
-// name is what the developer knows it by.
+// name is what the developer knows it by, without a password.
 func (p pack) name() string {
-	if p.spec.Name != "" {
-		return p.spec.Name
+	if p.spec.URL != "" {
+		return redact(p.spec.URL)
 	}
-	return p.spec.URL
+	return p.spec.Name
 }
 
 // key names its cache.

@@ -144,16 +144,17 @@ func (b *Build) launchFiles(count int, types map[string]string, result *staging.
 			return fmt.Errorf("launch.yml of buildpack %d: %w", i, err)
 		}
 		for _, p := range file.Processes {
-			if len(p.Platforms.CloudFoundry.SidecarFor) == 0 {
+			beside := p.Platforms.CloudFoundry.SidecarFor
+			if len(beside) == 0 {
 				types[p.Type] = p.Command
 				continue
 			}
-			if len(result.Sidecars) == maxProcesses {
+			if len(result.Sidecars) == maxProcesses || len(beside) > maxProcesses {
 				return fmt.Errorf("the buildpacks add more than %d sidecars", maxProcesses)
 			}
 			result.Sidecars = append(result.Sidecars, instance.Sidecar{
 				Name: clip(p.Type, maxWord), Command: clip(p.Command, maxCommand), MemoryMB: p.Limits.Memory,
-				ProcessTypes: p.Platforms.CloudFoundry.SidecarFor,
+				ProcessTypes: beside,
 			})
 		}
 	}

@@ -45,8 +45,9 @@ type outcome struct {
 	Internal string `json:"internal,omitempty"`
 }
 
-// maxOutcome bounds an outcome, in bytes.
-const maxOutcome = 4 << 20
+// maxOutcome bounds an outcome, in bytes. It is less than fence takes for a
+// result, so that a build that says too much fails and does not hang.
+const maxOutcome = 512 << 10
 
 // child runs the building process as the app's user.
 type child struct {

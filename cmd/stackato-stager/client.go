@@ -18,6 +18,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/stackato/stackato/wire/instance"
+	"github.com/stackato/stackato/wire/rpcerr"
 	"github.com/stackato/stackato/wire/staging"
 )
 
@@ -26,6 +27,7 @@ const (
 	maxSpec         = 8 << 20
 	maxCertificates = 16 << 20
 	maxMessage      = 2 << 10
+	maxBlob         = 8 << 30
 	tries           = 8
 	firstPause      = 200 * time.Millisecond
 	longestPause    = 5 * time.Second
@@ -95,11 +97,15 @@ func (c *client) blob(ctx context.Context, b instance.Blob, f *os.File) error {
 		}
 		defer body.Close()
 		sum := sha256.New()
-		n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(body, b.Size+1))
+		limit := b.Size
+		if limit <= 0 { // not said
+			limit = maxBlob
+		}
+		n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(body, limit+1))
 		if err != nil {
 			return err
 		}
-		if got := hex.EncodeToString(sum.Sum(nil)); n != b.Size || got != b.Digest {
+		if got := hex.EncodeToString(sum.Sum(nil)); got != b.Digest || b.Size > 0 && n != b.Size {
 			return fmt.Errorf("blob %s of %d bytes came as %s with %d", b.Digest, b.Size, got, n)
 		}
 		return rewind(f, false)
@@ -173,11 +179,20 @@ func (c *client) do(ctx context.Context, method, path string, body io.Reader, si
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-	err = &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
+	err = &statusError{resp.StatusCode, message(text)}
 	if resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests {
 		err = backoff.Permanent(err)
 	}
 	return nil, err
+}
+
+// message returns what an answer says, which may be an error of rpcerr.
+func message(body []byte) string {
+	var said rpcerr.Error
+	if json.Unmarshal(body, &said) == nil && said.Message != "" {
+		return said.Message
+	}
+	return strings.TrimSpace(string(body))
 }
 
 // retry repeats what fails for a passing reason.

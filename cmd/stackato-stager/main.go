@@ -55,7 +55,7 @@ func stageMain() int {
 	_ = os.Stdout.Chown(appUser, appUser)
 	_ = os.Stderr.Chown(appUser, appUser)
 	s := &stager{
-		fence: newClient(socketPath), spool: spoolDir, trust: trustPath, system: systemTrust,
+		fence: newClient(socketPath), spool: spoolDir, trust: trustPath, system: systemTrust, java: javaTrust,
 		home: homeDir, temp: tempDir, log: os.Stdout, build: c.run, kills: memoryKills,
 	}
 	err := s.run(ctx)

@@ -30,6 +30,7 @@ type stager struct {
 	trust string // becomes the file of trusted authorities
 	// system is the image's own file of them, taken where fence has none.
 	system     string
+	java       string // Java's own file of them
 	home, temp string
 	log        io.Writer
 	// build stages and returns what it found out. It writes into f.
@@ -184,7 +185,12 @@ func (s *stager) download(ctx context.Context, what string, b instance.Blob) (*o
 		f.Close()
 		return nil, fmt.Errorf("downloading the %s: %w", what, err)
 	}
-	s.say("Downloaded %s (%s)", what, size(b.Size))
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	s.say("Downloaded %s (%s)", what, size(info.Size()))
 	return f, nil
 }
 

@@ -314,3 +314,18 @@ func TestReadKills(t *testing.T) {
 		t.Error("a missing file counts")
 	}
 }
+
+// TestTooLongAnOutcome: a build that says more than fence takes has failed.
+func TestTooLongAnOutcome(t *testing.T) {
+	b := newBench(t)
+	b.spec.Package = b.add(zipOf(t, map[string]string{"x": ""}))
+	b.withPack(t, map[string]string{
+		"supply": `mkdir -p "$3/$4"; long=$(printf '%4000s' | tr ' ' x); (echo 'processes:'; for i in $(seq 90); do
+echo "- {type: p$i, command: $long}"
+echo "- {type: s$i, command: $long, platforms: {cloudfoundry: {sidecar_for: [web]}}}"; done) >"$3/$4/launch.yml"`,
+		"finalize": "true",
+	})
+	if got := b.stage(t); got.Error != staging.ErrStaging || !strings.Contains(got.Detail, "longer than") {
+		t.Errorf("%s %.200s\n%.500s", got.Error, got.Detail, b.text(t))
+	}
+}

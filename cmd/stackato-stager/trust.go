@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // systemTrust is the stack's own file of trusted authorities.
@@ -34,5 +35,5 @@ func (s *stager) writeTrust(ctx context.Context, further string) (string, error)
 	if err := os.WriteFile(s.trust, bundle, 0o644); err != nil {
 		return "", err
 	}
-	return s.trust, nil
+	return s.trust, writeJavaTrust(s.java, bundle, time.Now())
 }
