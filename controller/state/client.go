@@ -25,6 +25,20 @@ func (s *Store) PutClient(ctx context.Context, c cf.Client) error {
 	return err
 }
 
+var createClient = newCommand("uaa.client.create", 1, func(tx *Tx, in cf.Client) (none, error) {
+	if clients.has(tx, "id", in.ID) {
+		return none{}, cf.ErrUniqueness.With("Client already exists: %s", in.ID)
+	}
+	clients.put(tx, in)
+	return none{}, nil
+})
+
+// CreateClient adds a client, or fails with cf.ErrUniqueness.
+func (s *Store) CreateClient(ctx context.Context, c cf.Client) error {
+	_, err := createClient.do(ctx, s, c)
+	return err
+}
+
 var deleteClient = newCommand("uaa.client.delete", 1, func(tx *Tx, in string) (none, error) {
 	if clients.remove(tx, "id", in) == 0 {
 		return none{}, cf.ErrNotFound.With("No client with requested id: %s", in)

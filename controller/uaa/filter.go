@@ -7,26 +7,29 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-// predicate says whether a user is meant.
-type predicate func(cf.User) bool
+// predicate says whether a resource is meant.
+type predicate[T any] func(T) bool
+
+// attributes are those that can be compared, in lower case.
+type attributes[T any] map[string]func(T) string
 
 const maxFilter = 4 << 10 // bytes
 
 // parseFilter parses the part of SCIM's filters that clients use: comparisons
 // by eq, co, sw or pr, joined by "and" and "or" ("and" binds closer), without
 // parentheses. "" means everybody.
-func parseFilter(text string) (predicate, error) {
+func parseFilter[T any](text string, known attributes[T]) (predicate[T], error) {
 	bad := fail(http.StatusBadRequest, "scim", "Invalid filter expression: [%.200s]", text)
 	words, ok := splitFilter(text)
 	switch {
 	case !ok || len(text) > maxFilter:
 		return nil, bad
 	case len(words) == 0:
-		return func(cf.User) bool { return true }, nil
+		return func(T) bool { return true }, nil
 	}
-	var either, all []predicate
+	var either, all []predicate[T]
 	for {
-		p, rest, ok := comparison(words)
+		p, rest, ok := comparison(words, known)
 		if !ok {
 			return nil, bad
 		}
@@ -45,8 +48,8 @@ func parseFilter(text string) (predicate, error) {
 	}
 }
 
-func allOf(ps []predicate) predicate {
-	return func(u cf.User) bool {
+func allOf[T any](ps []predicate[T]) predicate[T] {
+	return func(u T) bool {
 		for _, p := range ps {
 			if !p(u) {
 				return false
@@ -56,8 +59,8 @@ func allOf(ps []predicate) predicate {
 	}
 }
 
-func anyOf(ps []predicate) predicate {
-	return func(u cf.User) bool {
+func anyOf[T any](ps []predicate[T]) predicate[T] {
+	return func(u T) bool {
 		for _, p := range ps {
 			if p(u) {
 				return true
@@ -69,16 +72,16 @@ func anyOf(ps []predicate) predicate {
 
 // comparison takes one from the front: attribute, operator and, but for pr, a
 // quoted value. Texts are compared without regard to case, as UAA does.
-func comparison(words []string) (predicate, []string, bool) {
+func comparison[T any](words []string, known attributes[T]) (predicate[T], []string, bool) {
 	if len(words) < 2 {
 		return nil, nil, false
 	}
-	get, ok := attributes[strings.ToLower(words[0])]
+	get, ok := known[strings.ToLower(words[0])]
 	if !ok {
 		return nil, nil, false
 	}
 	if strings.EqualFold(words[1], "pr") {
-		return func(u cf.User) bool { return get(u) != "" }, words[2:], true
+		return func(u T) bool { return get(u) != "" }, words[2:], true
 	}
 	if len(words) < 3 || (words[2][0] != '"' && words[2] != "true" && words[2] != "false") {
 		return nil, nil, false
@@ -95,10 +98,10 @@ func comparison(words []string) (predicate, []string, bool) {
 	default:
 		return nil, nil, false
 	}
-	return func(u cf.User) bool { return test(strings.ToLower(get(u)), want) }, words[3:], true
+	return func(u T) bool { return test(strings.ToLower(get(u)), want) }, words[3:], true
 }
 
-var attributes = map[string]func(cf.User) string{
+var userAttributes = attributes[cf.User]{
 	"id":              func(u cf.User) string { return u.GUID },
 	"username":        func(u cf.User) string { return u.UserName },
 	"origin":          func(u cf.User) string { return u.Origin },

@@ -111,30 +111,3 @@ func (s *Server) getUserInfo(r *http.Request) (any, error) {
 		"email": u.Email, "email_verified": false, "origin": u.Origin,
 	}, nil
 }
-
-// getClient serves GET /oauth/clients/{id}.
-func (s *Server) getClient(r *http.Request) (any, error) {
-	if _, err := s.bearer(r, "clients.read", "clients.admin", "uaa.admin"); err != nil {
-		return nil, err
-	}
-	view, err := s.cfg.State.Read(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	c, ok := view.Client(r.PathValue("id"))
-	if !ok {
-		return nil, fail(http.StatusNotFound, "not_found", "No client with requested id: %s", r.PathValue("id"))
-	}
-	return map[string]any{
-		"client_id": c.ID, "name": c.Name, "scope": orEmpty(c.Scopes), "authorities": orEmpty(c.Authorities),
-		"authorized_grant_types": orEmpty(c.Grants), "autoapprove": c.AutoApprove, "resource_ids": []string{"none"},
-		"lastModified": c.CreatedAt.UnixMilli(),
-	}, nil
-}
-
-func orEmpty(s []string) []string {
-	if s == nil {
-		return []string{}
-	}
-	return s
-}

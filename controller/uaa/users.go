@@ -81,7 +81,7 @@ func (s *Server) getUsers(r *http.Request) (any, error) {
 		return nil, err
 	}
 	q := r.URL.Query()
-	match, err := parseFilter(q.Get("filter"))
+	match, err := parseFilter(q.Get("filter"), userAttributes)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func TestUserRefusals(t *testing.T) {
 		{"empty password", bob, "PUT", "/Users/" + id + "/password", `{"oldPassword":"pw"}`, 400, "invalid_password", "must be provided"},
 		{"password of nobody", admin, "PUT", "/Users/nobody/password", `{"password":"n"}`, 404, "scim_resource_not_found", ""},
 		{"unknown client", admin, "GET", "/oauth/clients/nobody", "", 404, "not_found", "No client with requested id: nobody"},
-		{"unknown path", admin, "GET", "/Groups", "", 404, "not_found", "no such resource"},
+		{"unknown path", admin, "GET", "/IdentityZones", "", 404, "not_found", "no such resource"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -152,7 +152,7 @@ func FuzzFilter(f *testing.F) {
 	f.Add(`id pr or emails.value co 'x\'y'`)
 	f.Add(`userName eq "`)
 	f.Fuzz(func(_ *testing.T, text string) {
-		if match, err := parseFilter(text); err == nil {
+		if match, err := parseFilter(text, userAttributes); err == nil {
 			match(cf.User{UserName: "bob", Origin: "uaa"})
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -102,11 +103,13 @@ func (s *Server) verifyIn(view *state.View, signed *jose.JSONWebSignature) (clai
 	case view.Revoked(c.ID, c.Session):
 		return c, refuse("it was revoked")
 	}
-	return c, s.checkHolder(view, c)
+	err = s.checkHolder(view, &c)
+	return c, err
 }
 
-// checkHolder refuses tokens of who is gone or has another password.
-func (s *Server) checkHolder(view *state.View, c claims) error {
+// checkHolder refuses tokens of who is gone or has another password, and takes
+// away the scopes that a user has lost.
+func (s *Server) checkHolder(view *state.View, c *claims) error {
 	client, ok := view.Client(c.ClientID)
 	if !ok {
 		return &tokenError{"its client is gone", true}
@@ -126,5 +129,8 @@ func (s *Server) checkHolder(view *state.View, c claims) error {
 	case c.Mark != mark(s.passwordOf(user)):
 		return &tokenError{"its user has another password", true}
 	}
+	c.Scope = slices.DeleteFunc(c.Scope, func(scope string) bool {
+		return !slices.Contains(defaultScopes, scope) && !slices.Contains(user.Groups, scope)
+	})
 	return nil
 }
