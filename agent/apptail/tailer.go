@@ -42,7 +42,7 @@ type Config struct {
 	ReportAfter time.Duration // between two lines that say what was dropped; 1 s
 	SaveEvery   time.Duration // places are written to disk; 2 s
 	RetryAfter  time.Duration // a stream that broke is opened again; 1 s, growing to 15 s
-	DrainWithin time.Duration // silence after which the output of an ended container is complete; 3 s
+	DrainWithin time.Duration // silence after which a stream of an ended container that stays open is complete; 10 s
 }
 
 // Tailer follows the output of containers into a store. It may be used
@@ -70,7 +70,7 @@ func New(cfg Config) (*Tailer, error) {
 	cfg.ReportAfter = cmp.Or(cfg.ReportAfter, time.Second)
 	cfg.SaveEvery = cmp.Or(cfg.SaveEvery, 2*time.Second)
 	cfg.RetryAfter = cmp.Or(cfg.RetryAfter, time.Second)
-	cfg.DrainWithin = cmp.Or(cfg.DrainWithin, 3*time.Second)
+	cfg.DrainWithin = cmp.Or(cfg.DrainWithin, 10*time.Second)
 	return &Tailer{
 		cfg: cfg, positions: loadPositions(positionsPath(cfg.Dir)),
 		followers: map[string]*follower{}, wake: make(chan struct{}, 1),

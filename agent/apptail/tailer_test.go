@@ -126,7 +126,7 @@ func tail(t *testing.T, dir string, e *engine, change func(*Config)) tailing {
 	cfg := Config{
 		Store: store, Source: e, Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		FlushAfter: 20 * time.Millisecond, ReportAfter: 20 * time.Millisecond,
-		RetryAfter: 5 * time.Millisecond, DrainWithin: 100 * time.Millisecond, SaveEvery: 10 * time.Millisecond,
+		RetryAfter: 5 * time.Millisecond, SaveEvery: 10 * time.Millisecond,
 	}
 	if change != nil {
 		change(&cfg)
@@ -202,7 +202,6 @@ func TestTailerStoresLines(t *testing.T) {
 func TestTailerJoinsAndFlushesParts(t *testing.T) {
 	e := newEngine()
 	tl := tail(t, t.TempDir(), e, func(c *Config) { c.FlushAfter = time.Hour })
-	tl.Follow(web("joined"))
 	long := strings.Repeat("x", 16<<10)
 	e.update("joined", func(o *output) {
 		at := time.Now().UnixNano()
@@ -218,6 +217,7 @@ func TestTailerJoinsAndFlushesParts(t *testing.T) {
 		o.frames = append(o.frames, frame{at + 2, false, []byte("\n")}, frame{at + 3, false, []byte("no newline")})
 		o.ended = true
 	})
+	tl.Follow(web("joined"))
 	finished(t, tl.Ended("joined"))
 	got := messages(read(t, tl.store, logs.ReadRequest{}))
 	if len(got) != 4 || got[0] != "between" || got[1] != long+long+"end" || got[3] != "no newline" {
@@ -242,6 +242,7 @@ func TestTailerRestarts(t *testing.T) {
 		t.Run(fmt.Sprintf("kill=%t", kill), func(t *testing.T) {
 			e, dir := newEngine(), t.TempDir()
 			const total = 2000
+			e.write("c") // it exists
 			var writer sync.WaitGroup
 			writer.Go(func() {
 				at := time.Now().UnixNano()
@@ -381,7 +382,7 @@ func TestTailerSaysWhatWasDroppedInTime(t *testing.T) {
 func TestTailerEnginesTrouble(t *testing.T) {
 	e := newEngine()
 	flaky := &flakySource{Source: e}
-	tl := tail(t, t.TempDir(), e, func(c *Config) { c.Source = flaky })
+	tl := tail(t, t.TempDir(), e, func(c *Config) { c.Source, c.DrainWithin = flaky, 100*time.Millisecond })
 	for i := range 40 {
 		e.write("c", fmt.Sprintf("%d\n", i))
 	}
