@@ -20,6 +20,7 @@ const maxResult = 1 << 20
 type build struct {
 	container Container
 	spec      staging.Spec
+	failing   bool // fence is stopping it
 }
 
 // persist calls do until it succeeds or fails for good. While nobody answers
@@ -69,7 +70,7 @@ func (f *Fence) build(ctx context.Context, c Container) (staging.Spec, error) {
 		return staging.Spec{}, rpcerr.New(rpcerr.Internal, "asked for build %s, was given %s", c.Process, spec.BuildGUID)
 	}
 	f.mu.Lock()
-	f.builds[c.ID] = build{c, spec}
+	f.builds[c.ID] = build{container: c, spec: spec}
 	f.mu.Unlock()
 	return spec, nil
 }
@@ -229,4 +230,30 @@ func (f *Fence) postResult(w http.ResponseWriter, r *http.Request, c Container) 
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// failBuild ends a build for a reason, once: it says so in the log, reports it
+// and stops the container.
+func (f *Fence) failBuild(c Container, reason string) {
+	f.mu.Lock()
+	b, ok := f.builds[c.ID]
+	known := !ok || b.failing
+	b.failing = true
+	if ok {
+		f.builds[c.ID] = b
+	}
+	f.mu.Unlock()
+	if known {
+		return
+	}
+	f.cfg.Log(c.AppGUID, "STG", "0", "Staging was stopped, "+reason)
+	result := staging.Result{BuildGUID: b.spec.BuildGUID, Error: staging.ErrStaging, Detail: "Staging was stopped, " + reason}
+	f.spawn(f.stopBound()+2*fetchWithin, func(ctx context.Context) {
+		report, cancel := context.WithTimeout(ctx, fetchWithin)
+		defer cancel()
+		if err := f.cfg.Controllers.Result(report, b.spec.Token, result); err != nil && ctx.Err() == nil {
+			f.cfg.Logger.Warn("reporting why a build was stopped", "build", b.spec.BuildGUID, "error", err)
+		}
+		f.stopContainer(ctx, c)
+	})
 }

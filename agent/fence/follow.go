@@ -163,9 +163,17 @@ func (f *Fence) adopt(c Container) {
 		return
 	}
 	f.observe(c)
-	if spec := f.specs.cached(keyOf(c)); spec != nil && f.table.held(c) == 0 {
-		f.check(c, *spec)
+	if f.table.held(c) > 0 {
+		return // its launcher will ask
 	}
+	f.spawn(0, func(ctx context.Context) {
+		spec, err := f.spec(ctx, c)
+		if err == nil {
+			f.check(c, spec)
+		} else if ctx.Err() == nil {
+			f.cfg.Logger.Warn("an instance that was found running is not checked", "alloc", c.AllocID, "error", err)
+		}
+	})
 }
 
 // ended notes the end of a container.

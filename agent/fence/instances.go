@@ -124,6 +124,10 @@ func (f *Fence) postStarted(w http.ResponseWriter, r *http.Request, c Container)
 	return nil
 }
 
+// unconfirmed is how long the feed gets to reach a router that could not be
+// told directly.
+const unconfirmed = time.Second
+
 // postStopping takes an instance out of the routes and answers when routers
 // have let it go, or had their time.
 func (f *Fence) postStopping(w http.ResponseWriter, r *http.Request, c Container) error {
@@ -134,6 +138,7 @@ func (f *Fence) postStopping(w http.ResponseWriter, r *http.Request, c Container
 		err := f.cfg.Routers.Withdraw(ctx, routing.Withdrawal{AllocID: status.AllocID, Address: status.Address})
 		if err != nil {
 			f.cfg.Logger.Warn("not every router confirmed that an instance is out", "alloc", status.AllocID, "error", err)
+			_ = sleep(ctx, unconfirmed) // at most the bound
 		}
 	}
 	if ok && status.State == instance.Stopping {

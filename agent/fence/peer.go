@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ import (
 type peer struct {
 	pid, uid int
 	err      error
+
+	mu    sync.Mutex
+	known *Container // once it was identified
 }
 
 type peerKey struct{}
@@ -31,14 +35,14 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peerOf(conn))
 }
 
-func peerOf(conn net.Conn) peer {
+func peerOf(conn net.Conn) *peer {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
-		return peer{err: errors.New("not a unix socket")}
+		return &peer{err: errors.New("not a unix socket")}
 	}
 	raw, err := u.SyscallConn()
 	if err != nil {
-		return peer{err: err}
+		return &peer{err: err}
 	}
 	var cred *unix.Ucred
 	var credErr error
@@ -46,9 +50,9 @@ func peerOf(conn net.Conn) peer {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err = errors.Join(err, credErr); err != nil {
-		return peer{err: err}
+		return &peer{err: err}
 	}
-	return peer{pid: int(cred.Pid), uid: int(cred.Uid)}
+	return &peer{pid: int(cred.Pid), uid: int(cred.Uid)}
 }
 
 var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
@@ -84,10 +88,23 @@ func containerOf(cgroup io.Reader) (string, error) {
 // that one is served: neither what else runs in the container nor a process
 // that got the number of a dead one.
 func (f *Fence) identify(ctx context.Context) (Container, error) {
-	p, ok := ctx.Value(peerKey{}).(peer)
+	p, ok := ctx.Value(peerKey{}).(*peer)
 	if !ok {
-		p.err = errors.New("no peer")
+		p = &peer{err: errors.New("no peer")}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known != nil {
+		return *p.known, nil // a connection does not change hands
+	}
+	c, err := f.identifyPeer(ctx, p)
+	if err == nil {
+		p.known = &c
+	}
+	return c, err
+}
+
+func (f *Fence) identifyPeer(ctx context.Context, p *peer) (Container, error) {
 	denied := func(format string, args ...any) (Container, error) {
 		return Container{}, rpcerr.New(rpcerr.Unauthenticated, "who calls is not known: "+format, args...)
 	}

@@ -140,3 +140,19 @@ func TestBuild(t *testing.T) {
 	}
 	await(t, "an end", func() bool { return len(n.staging()) == 0 })
 }
+
+// TestBuildOverItsDisk: a build that holds too much is stopped, and why is
+// reported and logged.
+func TestBuildOverItsDisk(t *testing.T) {
+	w := newWorld()
+	w.builds["b1"] = staging.Spec{BuildGUID: "b1", Token: "t0ken", DiskMB: 5}
+	n := startNode(t, w, nil)
+	n.ask("s1", instance.KindStaging, "b1", "GET", "/v1/build", "", "FILL", "10", "")
+	await(t, "report", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.results) == 1 })
+	if r := w.results[0]; r.BuildGUID != "b1" || r.Error != staging.ErrStaging || !strings.Contains(r.Detail, "disk limit exceeded: ") {
+		t.Errorf("%+v", r)
+	}
+	if !w.logged("app-b1 STG/0 Staging was stopped, disk limit exceeded: ") || !w.logged(" MB of 5 MB") {
+		t.Errorf("log %q", w.lines)
+	}
+}

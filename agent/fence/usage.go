@@ -130,8 +130,7 @@ func (f *Fence) holdToDisk(ctx context.Context, c Container, used int64) {
 		f.giveUp(ctx, c, "disk limit exceeded: "+sizes(used, limit))
 		return
 	}
-	f.cfg.Log(c.AppGUID, "STG", "0", "Staging was stopped, disk limit exceeded: "+sizes(used, limit))
-	f.spawn(f.stopBound()+callWithin, func(ctx context.Context) { f.stopContainer(ctx, c) })
+	f.failBuild(c, "disk limit exceeded: "+sizes(used, limit))
 }
 
 // diskLimit returns how many bytes a container may hold, 0 for any number.

@@ -26,6 +26,7 @@ func environment(l instance.Launch, p places, bundle string) ([]string, error) {
 	}
 	trust(env, bundle, p.certificates)
 	maps.Copy(env, l.Spec.Env)
+	trustJava(env, bundle, p.certificates)
 
 	// What follows depends on the instance and wins.
 	env["HOME"] = p.home + "/app"
@@ -73,6 +74,17 @@ func trust(env map[string]string, bundle, dir string) {
 		env[name] = bundle
 	}
 	env["CF_SYSTEM_CERT_PATH"] = dir
+}
+
+// trustJava adds to Java's options, beside the app's own, unless these choose a
+// keystore.
+func trustJava(env map[string]string, bundle, dir string) {
+	const choose = "-Djavax.net.ssl.trustStore="
+	own := env["JAVA_TOOL_OPTIONS"]
+	if bundle == "" || strings.Contains(own, choose) {
+		return
+	}
+	env["JAVA_TOOL_OPTIONS"] = strings.TrimSpace(choose + dir + "/" + keystoreName + " " + own)
 }
 
 func addPorts(env map[string]string, l instance.Launch) error {

@@ -18,7 +18,7 @@ func TestEnvironment(t *testing.T) {
 		AppName: "my-app", MemoryMB: 128, Application: json.RawMessage(`{"application_id":"g","uris":["a.b"]}`),
 		Services: json.RawMessage(`{"mysql":[{"name":"db","credentials":{"port":3306}}],"user-provided":[{"name":"q","credentials":null}]}`),
 		Env: map[string]string{
-			"PORT": "1", "HOME": "/", "LANG": "C", "NODE_EXTRA_CA_CERTS": "/own", "GREETING": "hello world",
+			"PORT": "1", "HOME": "/", "LANG": "C", "NODE_EXTRA_CA_CERTS": "/own", "GREETING": "hello world", "JAVA_TOOL_OPTIONS": "-Xss1m",
 			"BAD=NAME": "x", "ZERO": "a\x00b",
 		},
 	}
@@ -35,6 +35,7 @@ func TestEnvironment(t *testing.T) {
 	certificates := map[string]string{
 		"SSL_CERT_FILE": "/c/ca", "NODE_EXTRA_CA_CERTS": "/own", "REQUESTS_CA_BUNDLE": "/c/ca", "PIP_CERT": "/c/ca", "CURL_CA_BUNDLE": "/c/ca",
 		"GIT_SSL_CAINFO": "/c/ca", "CF_SYSTEM_CERT_PATH": defaultPlaces.certificates,
+		"JAVA_TOOL_OPTIONS": "-Djavax.net.ssl.trustStore=/etc/cf-system-certificates/trusted-ca.jks -Xss1m",
 	}
 	tests := map[string]struct {
 		launch instance.Launch
@@ -47,7 +48,7 @@ func TestEnvironment(t *testing.T) {
 			"VCAP_APPLICATION":  `{"application_id":"g","host":"0.0.0.0","instance_id":"alloc","instance_index":3,"port":8080,"uris":["a.b"]}`,
 		}},
 		"task without a bundle": {task, "", map[string]string{
-			"PORT": "1", "NODE_EXTRA_CA_CERTS": "/own",
+			"PORT": "1", "NODE_EXTRA_CA_CERTS": "/own", "JAVA_TOOL_OPTIONS": "-Xss1m",
 			"VCAP_APPLICATION": `{"application_id":"g","host":"0.0.0.0","instance_id":"alloc","instance_index":3,"uris":["a.b"]}`,
 		}},
 	}

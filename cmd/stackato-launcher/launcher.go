@@ -171,6 +171,9 @@ func (l *launcher) unpackDroplet(ctx context.Context) error {
 	return nil
 }
 
+// keystoreName is Java's file beside the bundle.
+const keystoreName = "trusted-ca.jks"
+
 // bundle writes the trusted authorities and returns the file, or "": an app
 // that needs none of them must not fail for it.
 func (l *launcher) bundle(ctx context.Context) string {
@@ -181,6 +184,9 @@ func (l *launcher) bundle(ctx context.Context) string {
 	}
 	if err == nil {
 		err = os.WriteFile(file, pem, 0o644)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(l.places.certificates, keystoreName), javaKeystore(pem), 0o644)
 	}
 	if err != nil {
 		if ctx.Err() == nil {

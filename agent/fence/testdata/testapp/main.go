@@ -108,6 +108,17 @@ func main() {
 }
 
 func ask(method, path, body string) {
+	if method == "FILL" { // path is a size in MB; waits to be stopped
+		n, _ := strconv.Atoi(path)
+		if err := os.WriteFile("/fill", make([]byte, n<<20), 0o600); err != nil {
+			fmt.Println(err)
+			return
+		}
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM)
+		<-term
+		return
+	}
 	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", "/stackato/run/fence.sock")
 	}}}
