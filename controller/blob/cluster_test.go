@@ -277,6 +277,37 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestDoubtfulBlobsAreChecked: those that this process has not hashed yet.
+func TestDoubtfulBlobsAreChecked(t *testing.T) {
+	m := newMesh(t, 1, 1)
+	b := mustPut(t, m.nodes["a"], random(1<<20))
+	restart := func() *Cluster {
+		d, err := OpenDir(m.nodes["a"].local.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return NewCluster(d, Alone{}, ClusterConfig{})
+	}
+	c := restart()
+	for range 2 { // checked, then trusted
+		if got, err := read(t, c, b.Digest); err != nil || name(got) != b {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	r, _, err := c.Open(t.Context(), b.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if !r.(*content).trusted {
+		t.Error("a blob that was read whole is hashed again")
+	}
+	damage(t, c.local, b.Digest)
+	if _, err := read(t, restart(), b.Digest); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("after a restart: %v, want ErrCorrupt", err)
+	}
+}
+
 // TestDamageIsRepaired is the way of a damaged blob: found by the scrub, seen
 // as missing, fetched again.
 func TestDamageIsRepaired(t *testing.T) {

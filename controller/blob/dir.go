@@ -48,6 +48,8 @@ type Dir struct {
 	mu sync.Mutex
 	// again is when blobs were put that were there already.
 	again map[string]time.Time
+	// sound are the blobs whose content this process has hashed.
+	sound map[string]struct{}
 }
 
 var _ Store = (*Dir)(nil)
@@ -61,7 +63,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	d := &Dir{cfg: cfg, again: map[string]time.Time{}}
+	d := &Dir{cfg: cfg, again: map[string]time.Time{}, sound: map[string]struct{}{}}
 	if d.cfg.Free == nil {
 		d.cfg.Free = d.statfs
 	}
@@ -194,6 +196,7 @@ func (d *Dir) Commit(ctx context.Context, s *Staged) (Blob, error) {
 		return Blob{}, diskError(err)
 	}
 	s.gone = true
+	d.sound[b.Digest] = struct{}{}
 	return b, syncDir(filepath.Dir(to))
 }
 
@@ -237,6 +240,7 @@ func (d *Dir) Delete(ctx context.Context, digest string, before time.Time) (bool
 	case !info.Put.Before(before):
 		return false, nil
 	}
+	delete(d.sound, digest)
 	// No sync: a file that comes back after a crash is swept again.
 	return true, os.Remove(d.path(digest))
 }
@@ -262,6 +266,7 @@ func (d *Dir) Drop(digest string) (bool, error) {
 	if _, held := d.again[digest]; held {
 		return false, nil
 	}
+	delete(d.sound, digest)
 	err := os.Remove(d.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

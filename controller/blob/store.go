@@ -56,8 +56,8 @@ type Store interface {
 	Commit(ctx context.Context, s *Staged) (Blob, error)
 	// Open returns the content from its beginning and its size, which may be
 	// unknown (-1) while the content comes from another controller. At its
-	// end Read returns ErrCorrupt, not io.EOF, if the digest does not fit.
-	// The reader may be an [io.ReaderAt] and [io.Seeker] too.
+	// end Read returns ErrCorrupt, not io.EOF, if the digest does not fit; a
+	// store need not check what it has checked before. The reader may be an [io.ReaderAt] and [io.Seeker] too.
 	Open(ctx context.Context, digest string) (io.ReadCloser, int64, error)
 	Stat(ctx context.Context, digest string) (Info, error)
 	// Delete removes the blob from this node if it was put before the given
