@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stackato/stackato/wire/logs"
@@ -20,12 +21,15 @@ const endAttempts = 5
 // openWithin is how long the source may take to begin an answer.
 const openWithin = 30 * time.Second
 
-// follower stores the output of one container. Its fields belong to run.
+// follower stores the output of one container. Its fields belong to run, but
+// for those that are safe to share.
 type follower struct {
 	Container
 	tailer *Tailer
 	source uint64
 
+	rate    atomic.Int64 // bytes a second that are kept, as SetRate says
+	written atomic.Int64 // bytes of all lines, those dropped included
 	endOnce sync.Once
 	ended   chan struct{} // closed when the container has ended
 	done    chan struct{} // closed when all is stored
@@ -38,10 +42,12 @@ type follower struct {
 }
 
 func newFollower(t *Tailer, c Container) *follower {
-	return &follower{
+	f := &follower{
 		Container: c, tailer: t, source: sourceOf(c.ID), throttle: newThrottle(c.RateBytes),
 		ended: make(chan struct{}), done: make(chan struct{}),
 	}
+	f.rate.Store(c.RateBytes)
+	return f
 }
 
 // run follows the container until it has ended and all is stored, or ctx is
@@ -262,6 +268,11 @@ func lineOf(isErr bool) int {
 // end stores the line of a stream as it is now.
 func (f *follower) end(i int, now time.Time) {
 	message, at := f.lines[i].take()
+	f.written.Add(int64(len(message)) + 1)
+	if r := f.rate.Load(); r != f.RateBytes {
+		f.RateBytes = r
+		f.throttle.limiter = newThrottle(r).limiter
+	}
 	if f.throttle.admit(at, len(message), now) {
 		f.store(message, at, i == 1)
 	}

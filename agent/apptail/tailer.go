@@ -127,6 +127,27 @@ func (t *Tailer) Follow(c Container) {
 	}
 }
 
+// SetRate changes how many bytes of log a second are kept of a container, see
+// [Container]. What an instance may write is known later than its container.
+func (t *Tailer) SetRate(container string, bytesPerSecond int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.followers[container]; f != nil {
+		f.rate.Store(bytesPerSecond)
+	}
+}
+
+// Written returns how many bytes of log a container has written since it is
+// followed, those included that were dropped; 0 if it is not.
+func (t *Tailer) Written(container string) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.followers[container]; f != nil {
+		return f.written.Load()
+	}
+	return 0
+}
+
 // Ended says that a container has ended: its output is read to the end and then
 // no longer followed. The channel is closed when every line is stored, or
 // when Run ends; until then the container should not be removed.

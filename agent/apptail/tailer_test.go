@@ -367,6 +367,35 @@ func TestTailerRate(t *testing.T) {
 	}
 }
 
+func TestTailerSetRate(t *testing.T) {
+	e := newEngine()
+	tl := tail(t, t.TempDir(), e, nil)
+	e.write("c", "kept\n")
+	tl.Follow(web("c"))
+	waitFor(t, "line", func() bool { return tl.Written("c") == 5 })
+	tl.SetRate("c", 0)
+	e.write("c", "dropped\n")
+	waitFor(t, "report", func() bool {
+		got := messages(read(t, tl.store, logs.ReadRequest{}))
+		return len(got) > 1 && strings.HasPrefix(got[1], "app instance exceeded log rate limit (0 bytes/sec)")
+	})
+	tl.SetRate("c", -1)
+	e.write("c", "again\n")
+	e.end("c")
+	if n := tl.Written("c"); n < 5+8 {
+		t.Errorf("%d bytes are said to be written", n)
+	}
+	finished(t, tl.Ended("c"))
+	got := messages(read(t, tl.store, logs.ReadRequest{}))
+	if got[0] != "kept" || got[len(got)-1] != "again" || slices.Contains(got, "dropped") {
+		t.Errorf("%q", got)
+	}
+	tl.SetRate("absent", 1)
+	if n := tl.Written("absent"); n != 0 {
+		t.Errorf("%d bytes of a container that is not there", n)
+	}
+}
+
 func TestTailerSaysWhatWasDroppedInTime(t *testing.T) {
 	e := newEngine()
 	tl := tail(t, t.TempDir(), e, nil)
