@@ -199,6 +199,9 @@ func token(w http.ResponseWriter, r *http.Request) {
 // developer of space dev in organization acme.
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the cf client waits for seconds between its polls")
+	}
 	bin, err := filepath.Abs("../../bin/cf")
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +270,7 @@ func (p *platform) seed() {
 	one(p.store.CreateOrganization(ctx, cf.Organization{Resource: res("acme-guid"), Name: "acme"}))
 	one(p.store.CreateSpace(ctx, cf.Space{Resource: res("dev-space"), Name: "dev", OrgGUID: "acme-guid"}))
 	one(p.store.CreateSpace(ctx, cf.Space{Resource: res("other-space"), Name: "other", OrgGUID: "acme-guid"}))
-	one(p.store.CreateDomain(ctx, cf.Domain{Resource: res("domain-guid"), Name: "stackato.test"}))
+	one(p.api.Seed(ctx))
 	one(p.store.CreateRole(ctx, state.RoleCreation{Role: cf.Role{Resource: res("role-1"), Type: "organization_user", UserGUID: "dev-guid", OrgGUID: "acme-guid"}}))
 	one(p.store.CreateRole(ctx, state.RoleCreation{Role: cf.Role{Resource: res("role-2"), Type: "space_developer", UserGUID: "dev-guid", SpaceGUID: "dev-space"}}))
 }
@@ -444,4 +447,10 @@ func (s said) squeezed() string {
 		lines = append(lines, strings.Join(strings.Fields(l), " "))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// runs reports whether the version that runs of a process has the command.
+func (p *platform) runs(of cf.Process, command string) bool {
+	v, found := p.store.Local().ProcessVersion(of.GUID, of.Version)
+	return found && v.Command == command
 }

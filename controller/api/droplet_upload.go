@@ -2,7 +2,7 @@ package api
 
 import (
 	"io"
-	"strings"
+	"maps"
 
 	"github.com/stackato/stackato/controller/auth"
 	"github.com/stackato/stackato/controller/blob"
@@ -81,15 +81,19 @@ func uploadDroplet(r *request) (response, error) {
 	if d.State != cf.DropletAwaitingUpload {
 		return response{}, cf.ErrUnprocessable.With("Droplet may be uploaded only once. Create a new droplet to upload bits.")
 	}
-	b, err := r.receiveDroplet()
+	b, command, err := r.receiveDroplet()
 	if err != nil {
 		return response{}, blob.AsCF(err)
 	}
 	staged := cf.DropletStaged
+	u := state.DropletUpdate{GUID: d.GUID, State: &staged, Blob: &b, From: cf.DropletAwaitingUpload, At: r.api.Now()}
+	if d.ProcessTypes[cf.ProcessWeb] == "" && command != "" {
+		types := maps.Clone(d.ProcessTypes)
+		types[cf.ProcessWeb] = command
+		u.ProcessTypes = &types
+	}
 	ctx := r.auditApp("audit.app.droplet.upload", a, map[string]any{"droplet_guid": d.GUID})
-	d, err = r.store().UpdateDroplet(ctx, state.DropletUpdate{
-		GUID: d.GUID, State: &staged, Blob: &b, From: cf.DropletAwaitingUpload, At: r.api.Now(),
-	})
+	d, err = r.store().UpdateDroplet(ctx, u)
 	if err != nil {
 		return response{}, err
 	}
@@ -99,22 +103,20 @@ func uploadDroplet(r *request) (response, error) {
 	return resp, err
 }
 
-// receiveDroplet stores the request's file, which must be a tar.gz.
-func (r *request) receiveDroplet() (blob.Blob, error) {
+// receiveDroplet stores the request's file, which must be a tar.gz, and
+// returns the start command that it names.
+func (r *request) receiveDroplet() (b blob.Blob, command string, err error) {
 	up, err := blob.ReadUpload(r.Context(), r.api.BlobStore, r.Request, r.api.Limits.DropletSize)
 	if err != nil {
-		return blob.Blob{}, err
+		return b, "", err
 	}
 	defer up.Discard()
 	if up.Bits == nil {
-		return blob.Blob{}, cf.ErrBitsInvalid.With("The droplet upload is invalid: a file \"bits\" must be uploaded")
+		return b, "", badDroplet("a file \"bits\" must be uploaded")
 	}
-	magic := make([]byte, 2)
-	if _, err := up.Bits.ReadAt(magic, 0); err == io.EOF || string(magic) != "\x1f\x8b" {
-		name := strings.ToValidUTF8(cut(up.Name), "?")
-		return blob.Blob{}, cf.ErrBitsInvalid.With("The droplet upload is invalid: '%s' is no tar.gz", name)
-	} else if err != nil {
-		return blob.Blob{}, err
+	if command, err = readDroplet(io.NewSectionReader(up.Bits, 0, up.Bits.Size())); err != nil {
+		return b, "", err
 	}
-	return r.api.BlobStore.Commit(r.Context(), up.Bits)
+	b, err = r.api.BlobStore.Commit(r.Context(), up.Bits)
+	return b, command, err
 }

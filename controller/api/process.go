@@ -124,7 +124,7 @@ func listProcesses(r *request) (response, error) {
 		params: []string{"embed"},
 		present: func(r *request, p cf.Process) any {
 			out := presentProcess(r, p)
-			if out.Command != nil && r.guid() == "" {
+			if out.Command != nil {
 				*out.Command = hidden
 			}
 			if embed != "" {

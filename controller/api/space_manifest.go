@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/stackato/stackato/controller/api/manifest"
 	"github.com/stackato/stackato/controller/auth"
@@ -94,6 +95,17 @@ type manifestChange struct {
 	app cf.App
 	web cf.Process // of a new app
 	new bool
+	n   int // rows so far
+}
+
+// resource is the beginning of a row; each is later than the one before, so
+// that lists are in the manifest's order.
+func (c *manifestChange) resource() cf.Resource {
+	out := c.r.resource()
+	c.n++
+	out.CreatedAt = out.CreatedAt.Add(time.Duration(c.n) * time.Microsecond)
+	out.UpdatedAt = out.CreatedAt
+	return out
 }
 
 func (c *manifestChange) plan() error {
@@ -221,7 +233,7 @@ func (c *manifestChange) planSidecars() error {
 			return err
 		}
 		c.batch.CreateSidecar(cf.Sidecar{
-			Resource: c.r.resource(), AppGUID: c.app.GUID, Name: want.Name, Command: *want.Command,
+			Resource: c.resource(), AppGUID: c.app.GUID, Name: want.Name, Command: *want.Command,
 			ProcessTypes: *want.ProcessTypes, MemoryMB: deref(want.MemoryMB, 0), Origin: cf.SidecarUser,
 		})
 	}
@@ -246,7 +258,7 @@ func (c *manifestChange) planServices() error {
 		}
 		bound[i.GUID] = true
 		c.batch.CreateServiceBinding(cf.ServiceBinding{
-			Resource: c.r.resource(), Type: cf.BindingApp, Name: want.BindingName, AppGUID: c.app.GUID, ServiceInstanceGUID: i.GUID,
+			Resource: c.resource(), Type: cf.BindingApp, Name: want.BindingName, AppGUID: c.app.GUID, ServiceInstanceGUID: i.GUID,
 		})
 	}
 	return nil

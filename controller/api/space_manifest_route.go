@@ -85,13 +85,13 @@ func (c *manifestChange) mapTo(domain cf.Domain, host, path string, want manifes
 		if route, err = c.r.newRoute(c.space, domain, host, path); err != nil {
 			return err
 		}
-		route.LoadBalancing = want.LoadBalancing
+		route.Resource, route.LoadBalancing = c.resource(), want.LoadBalancing
 		c.batch.CreateRoute(route)
 	} else if want.LoadBalancing != "" && want.LoadBalancing != route.LoadBalancing {
 		c.batch.UpdateRoute(state.RouteUpdate{GUID: route.GUID, LoadBalancing: &want.LoadBalancing, At: c.r.now})
 	}
 	c.batch.MapRoute(state.RouteMapping{RouteGUID: route.GUID, At: c.r.now, Destinations: []cf.Destination{{
-		Resource: c.r.resource(), RouteGUID: route.GUID, AppGUID: c.app.GUID, ProcessType: cf.ProcessWeb,
+		Resource: c.resource(), RouteGUID: route.GUID, AppGUID: c.app.GUID, ProcessType: cf.ProcessWeb,
 		Protocol: cmp.Or(want.Protocol, cf.ProtocolHTTP1),
 	}}})
 	return nil
