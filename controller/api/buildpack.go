@@ -79,7 +79,7 @@ func (r *request) buildpack() (cf.Buildpack, error) {
 func (r *request) writableBuildpack() (cf.Buildpack, error) {
 	b, err := r.buildpack()
 	if err == nil {
-		err = r.requireGlobal(auth.GlobalWrite)
+		err = r.requireAdmin()
 	}
 	return b, err
 }
@@ -116,7 +116,7 @@ func (b buildpackBody) check() error {
 }
 
 func createBuildpack(r *request) (response, error) {
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	var body buildpackBody

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/stackato/stackato/controller/cf"
@@ -70,7 +69,7 @@ func (a *API) runJob(ctx context.Context, store *state.Store, j cf.Job) error {
 		var refused *cf.Error
 		switch {
 		case errors.As(err, &refused) && !errors.Is(err, cf.ErrServiceUnavailable):
-			a.Logger.Info("job failed", "job", j.GUID, "operation", j.Operation, slog.String("reason", refused.Detail))
+			a.Logger.Info("job failed", "job", j.GUID, "operation", j.Operation, "reason", refused.Detail)
 			return store.EndJob(ctx, j.GUID, []cf.Error{*refused}, nil, a.Now())
 		case err != nil:
 			return err

@@ -230,7 +230,7 @@ func createDomain(r *request) (response, error) {
 
 func (r *request) mayCreateDomain(org string, sharedWith []string) error {
 	if org == "" {
-		return r.requireGlobal(auth.GlobalWrite)
+		return r.requireAdmin()
 	}
 	for _, o := range append([]string{org}, sharedWith...) {
 		if _, err := r.organization(o, auth.OrgRead); err != nil {

@@ -54,7 +54,7 @@ func updateEnvGroup(r *request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	var body struct {

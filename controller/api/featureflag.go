@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/stackato/stackato/controller/auth"
 	"github.com/stackato/stackato/controller/cf"
@@ -65,12 +66,17 @@ func getFeatureFlag(r *request) (response, error) {
 	return ok(presentFeatureFlag(r, f))
 }
 
+// idleFlags switch what is not there yet.
+var idleFlags = []string{
+	"diego_cnb", "diego_docker", "hide_marketplace_from_unauthenticated_users", "service_instance_sharing", "space_scoped_private_broker_creation",
+}
+
 func updateFeatureFlag(r *request) (response, error) {
 	f, err := r.featureFlag()
 	if err != nil {
 		return response{}, err
 	}
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	var body struct {
@@ -83,6 +89,9 @@ func updateFeatureFlag(r *request) (response, error) {
 	f.Enabled, f.Message, f.UpdatedAt = deref(body.Enabled, f.Enabled), deref(body.CustomErrorMessage, f.Message), r.now
 	if len(f.Message) > 250 {
 		return response{}, cf.ErrUnprocessable.With("Custom error message is too long (maximum is 250 characters)")
+	}
+	if slices.Contains(idleFlags, f.Name) && f.Enabled {
+		r.warn("The flag " + f.Name + " changes nothing: what it switches is not there yet.")
 	}
 	ctx := r.audit("audit.feature_flag.update", cf.EventParty{GUID: f.Name, Type: "feature_flag", Name: f.Name}, "", "", body)
 	if err := r.store().PutFeatureFlag(ctx, f); err != nil {

@@ -66,9 +66,9 @@ func (r *request) enqueue(operation, resourceGUID string) (response, error) {
 // finished answers 202 with a job that has ended already: complete, or failed
 // with err. It is for operations that are quick here but whose clients expect
 // a job.
-func (r *request) finished(operation, resourceGUID string, err error, warnings ...string) (response, error) {
+func (r *request) finished(operation, resourceGUID string, err error) (response, error) {
 	j := r.newJob(operation, resourceGUID)
-	j.State, j.Ended, j.Warnings = cf.JobComplete, r.now, warnings
+	j.State, j.Ended = cf.JobComplete, r.now
 	if err != nil {
 		j.State, j.Errors = cf.JobFailed, r.api.present(err)
 	}

@@ -125,6 +125,9 @@ func (l listing[T]) matcher(q url.Values) (func(*T) bool, error) {
 			return
 		}
 		want := map[string]bool{}
+		if q.Get(name) == "" {
+			want[""] = true // map-route asks for routes without a path by "paths="
+		}
 		for _, v := range list(q.Get(name)) {
 			want[v] = true
 		}

@@ -87,22 +87,19 @@ func (r *request) listQuotas(space bool) (response, error) {
 	} else {
 		l.params = []string{"organization_guids"}
 	}
-	match, err := r.quotasNamed(space)
-	if err != nil {
-		return response{}, err
-	}
+	match := r.quotasNamed(space)
 	return l.serve(r, where(r.view.Quotas(), func(q *cf.Quota) bool { return rows(q) && match(q) }))
 }
 
 // quotasNamed keeps the quotas of the spaces, or organizations, that the
 // query names.
-func (r *request) quotasNamed(space bool) (func(*cf.Quota) bool, error) {
+func (r *request) quotasNamed(space bool) func(*cf.Quota) bool {
 	param := "organization_guids"
 	if space {
 		param = "space_guids"
 	}
 	if _, asked := r.query[param]; !asked {
-		return func(*cf.Quota) bool { return true }, nil
+		return func(*cf.Quota) bool { return true }
 	}
 	want := map[string]bool{}
 	for _, g := range list(r.query.Get(param)) {
@@ -118,7 +115,7 @@ func (r *request) quotasNamed(space bool) (func(*cf.Quota) bool, error) {
 			want[quota] = true
 		}
 	}
-	return func(q *cf.Quota) bool { return want[q.GUID] }, nil
+	return func(q *cf.Quota) bool { return want[q.GUID] }
 }
 
 func getOrganizationQuota(r *request) (response, error) { return r.getQuota(false, auth.OrgQuotaRead) }
@@ -134,7 +131,7 @@ func (r *request) getQuota(space bool, action auth.Action) (response, error) {
 }
 
 func createOrganizationQuota(r *request) (response, error) {
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	var body quotaBody

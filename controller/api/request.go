@@ -121,9 +121,10 @@ var errSuspended = &cf.Error{
 	Status: http.StatusForbidden, Code: 10017, Title: "CF-OrgSuspended", Detail: "The organization is suspended",
 }
 
-// requireGlobal returns 403 unless a global role lets the user do action.
-func (r *request) requireGlobal(action auth.Action) error {
-	if !r.can.Everywhere(action) {
+// requireAdmin returns 403 unless the user is an administrator: for what
+// belongs to no organization.
+func (r *request) requireAdmin() error {
+	if !r.can.Everywhere(auth.GlobalWrite) {
 		return cf.ErrNotAuthorized
 	}
 	return nil

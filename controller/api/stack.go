@@ -91,7 +91,7 @@ func updateStack(r *request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	patch, err := r.metadataOnly()

@@ -179,7 +179,7 @@ func createUser(r *request) (response, error) {
 		Origin   string        `json:"origin"`
 		Metadata *metadataBody `json:"metadata"`
 	}
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	if err := r.decode(&body); err != nil {
@@ -216,7 +216,7 @@ func updateUser(r *request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	patch, err := r.metadataOnly()
@@ -235,7 +235,7 @@ func deleteUser(r *request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := r.requireGlobal(auth.GlobalWrite); err != nil {
+	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
 	ctx := r.audit("audit.user.delete", cf.EventParty{GUID: u.GUID, Type: "user", Name: r.userName(u.GUID)}, "", "", nil)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,8 +12,8 @@ import (
 // world is a cloud with one of everything.
 type world struct {
 	*cloud
-	org, space, domain, private, app, route, orgQuota, spaceQuota, flag string
-	role                                                                string // the developer's
+	org, space, domain, private, app, route, orgQuota, spaceQuota string
+	role                                                          string // the developer's
 }
 
 // data is {"data": {"guid": guid}}.
@@ -139,9 +138,4 @@ func (a answer) mustHave(field, want string) {
 	if got := a.want(http.StatusOK).names(field); got != want {
 		a.t.Errorf("%s: %s is %q, want %q", a.what, field, got, want)
 	}
-}
-
-// href names a path of the API as links do.
-func (c *cloud) href(format string, args ...any) string {
-	return c.api.ExternalURL + fmt.Sprintf(format, args...)
 }
