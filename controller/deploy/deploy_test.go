@@ -222,6 +222,69 @@ func TestRollingIsCalledOffWithoutProgress(t *testing.T) {
 	}
 }
 
+func TestRollingWithoutRoom(t *testing.T) {
+	p := newPrimary(t, nil)
+	p.nomad.Room, p.nomad.Why = 2, &deploy.Unplaced{Nodes: 1, Exhausted: 1, Dimensions: map[string]int{"memory": 1}}
+	p.push(2)
+	p.start(false)
+	p.pass(1)
+	p.nodes.allReady()
+	p.pass(2)
+	d := p.roll(cf.StrategyRolling, 1)
+	p.pass(5)
+	if got := p.deployment(d.GUID); !strings.HasPrefix(got.Error, "No DEA has enough room: memory is used up on 1 node.") || p.serving() != 2 {
+		t.Errorf("deployment %+v, %d serve", got, p.serving())
+	}
+	p.nomad.Room = 3
+	p.nomad.Change(p.nomad.All("")[0].ID, func(*deploy.Alloc) {})
+	for i := 0; i < 20 && p.deployment(d.GUID).Status == cf.DeploymentActive; i++ {
+		for _, a := range p.nomad.All("") { // the scheduler looks again
+			p.nomad.Change(a.ID, func(*deploy.Alloc) {})
+		}
+		p.nodes.allReady()
+		p.pass(1)
+	}
+	if got := p.deployment(d.GUID); got.Reason != cf.ReasonDeployed || got.Error != "" {
+		t.Errorf("deployment with room %+v", got)
+	}
+}
+
+func TestRollingOfNothing(t *testing.T) {
+	p := newPrimary(t, nil)
+	p.push(0)
+	p.start(false)
+	p.pass(1)
+	d := p.roll(cf.StrategyRolling, 1)
+	p.pass(3)
+	if got := p.deployment(d.GUID); got.Reason != cf.ReasonDeployed {
+		t.Errorf("deployment %+v", got)
+	}
+	p.wantCounts("deployed", map[string]int{})
+}
+
+// Processes other than web have no deployment: they take over at its end.
+func TestWorkersFollowTheDeployment(t *testing.T) {
+	p := newPrimary(t, nil)
+	p.push(1)
+	worker := cf.Process{Resource: p.resource(), AppGUID: p.app, Type: "worker", Instances: 2}
+	var b state.Batch
+	b.CreateProcess(worker)
+	p.must(p.store.Apply(t.Context(), &b))
+	p.start(false)
+	p.pass(1)
+	p.nodes.allReady()
+	p.pass(2)
+	p.wantCounts("started", map[string]int{"v1": 1, jobs.AppID(worker.GUID, "v1"): 2})
+	p.roll(cf.StrategyRolling, 1)
+	p.pass(1)
+	p.wantCounts("on its way", map[string]int{"v1": 1, "v2": 1, jobs.AppID(worker.GUID, "v1"): 2})
+	for range 5 {
+		p.nodes.allReady()
+		p.pass(1)
+	}
+	p.wantCounts("deployed", map[string]int{"v2": 1, jobs.AppID(worker.GUID, "v2"): 2})
+}
+
 func TestCanary(t *testing.T) {
 	p := newPrimary(t, nil)
 	p.push(4)

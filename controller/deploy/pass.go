@@ -248,16 +248,10 @@ func (r *run) askWhy(ctx context.Context) {
 		q.open = false
 		if now := r.cfg.Now(); now.Sub(q.at) >= askEvery {
 			q.at = now
-			u, err := r.cfg.Nomad.Unplaced(ctx, id)
-			before := q.answer
-			switch {
-			case err != nil: // asked again
-			case u == nil:
-				q.answer = ""
-			default:
-				q.answer = u.Explain(r.cfg.Zones())
-			}
-			if q.answer != before {
+			// An error is no answer: it is asked again.
+			why, err := WhyUnplaced(ctx, r.cfg.Nomad, id, r.cfg.Zones())
+			if err == nil && why != q.answer {
+				q.answer = why
 				r.wake()
 			}
 		}

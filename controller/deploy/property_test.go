@@ -31,6 +31,7 @@ func TestNeverFewerReadyThanAskedFor(t *testing.T) {
 			"crash":      func(t *rapid.T) { m.one(t, func(id string) { m.nodes.crash(id, "exit 1") }) },
 			"told":       func(*rapid.T) { m.nodes.forget() },
 			"roll":       m.doRoll,
+			"scale":      func(t *rapid.T) { m.scale(m.process().Instances + rapid.IntRange(0, 2).Draw(t, "more")) },
 			"cancel":     m.doCancel,
 			"continue":   m.doContinue,
 			"newPrimary": func(*rapid.T) { m.become() },

@@ -33,9 +33,12 @@ func (d *Deployer) Resync() {
 	}
 }
 
-// pause between two passes, so that a crowd of changes is one pass: at least
-// this, and as long as the last pass took.
-const pause = 20 * time.Millisecond
+// Between two passes there is a pause, so that a crowd of changes is one pass:
+// as long as the last pass took, within these bounds.
+const (
+	pause    = 20 * time.Millisecond
+	pauseMax = time.Second
+)
 
 // run is one term of a Primary. But for what is said, its fields belong to
 // the goroutine of loop.
@@ -137,7 +140,7 @@ func (r *run) loop(ctx context.Context) error {
 			r.cfg.Log.Warn("could not bring the jobs in line; it is tried again", "err", err)
 			r.again(time.Second)
 		}
-		if err := sleep(ctx, max(pause, time.Since(began))); err != nil {
+		if err := sleep(ctx, min(max(pause, time.Since(began)), pauseMax)); err != nil {
 			return err
 		}
 	}

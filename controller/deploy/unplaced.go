@@ -1,11 +1,22 @@
 package deploy
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 )
+
+// WhyUnplaced says in a sentence why Nomad finds no place for a job, "" if it
+// does. Zones are the placement zones that nodes are in.
+func WhyUnplaced(ctx context.Context, n Nomad, job string, zones []string) (string, error) {
+	u, err := n.Unplaced(ctx, job)
+	if err != nil || u == nil {
+		return "", err
+	}
+	return u.Explain(zones), nil
+}
 
 // Explain says in a sentence why there is no place, for the developer. Zones
 // are the placement zones that nodes are in.
