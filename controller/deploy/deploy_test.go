@@ -235,12 +235,8 @@ func TestRollingWithoutRoom(t *testing.T) {
 	if got := p.deployment(d.GUID); !strings.HasPrefix(got.Error, "No DEA has enough room: memory is used up on 1 node.") || p.serving() != 2 {
 		t.Errorf("deployment %+v, %d serve", got, p.serving())
 	}
-	p.nomad.Room = 3
-	p.nomad.Change(p.nomad.All("")[0].ID, func(*deploy.Alloc) {})
 	for i := 0; i < 20 && p.deployment(d.GUID).Status == cf.DeploymentActive; i++ {
-		for _, a := range p.nomad.All("") { // the scheduler looks again
-			p.nomad.Change(a.ID, func(*deploy.Alloc) {})
-		}
+		p.nomad.SetRoom(3)
 		p.nodes.allReady()
 		p.pass(1)
 	}

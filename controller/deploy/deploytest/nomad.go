@@ -286,6 +286,18 @@ func (n *Nomad) Change(id string, change func(*deploy.Alloc)) {
 	n.touch()
 }
 
+// SetRoom changes how many containers there is room for; those that wait are
+// placed.
+func (n *Nomad) SetRoom(room int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.Room = room
+	for id := range n.jobs {
+		n.place(id)
+	}
+	n.touch()
+}
+
 // Lose forgets a job as if the cluster had lost it.
 func (n *Nomad) Lose(id string) {
 	n.mu.Lock()
