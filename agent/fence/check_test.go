@@ -116,6 +116,7 @@ func TestStubborn(t *testing.T) {
 	n := startNode(t, w, func(c *Config) { c.Timing.Grace = 300 * time.Millisecond })
 	id := n.run("a1", instance.KindApp, "p1", "v1")
 	n.awaitReady("a1")
+	await(t, "trap", func() bool { return strings.Contains(dockerLogs(t, id), "deaf") })
 	docker(t, "stop", "-t", "60", id)
 	if code := docker(t, "inspect", "-f", "{{.State.ExitCode}}", id); code != "137" {
 		t.Errorf("exit status %s", code)

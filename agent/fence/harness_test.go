@@ -370,6 +370,16 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// dockerLogs returns both streams of a container.
+func dockerLogs(t *testing.T, id string) string {
+	t.Helper()
+	out, err := exec.Command("docker", "logs", id).CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
 // ask runs a container whose first process asks fence, and returns what it was
 // answered.
 func (n *node) ask(alloc, kind, process string, requests ...string) string {
