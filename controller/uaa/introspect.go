@@ -27,6 +27,20 @@ func (s *Server) getLogin(*http.Request) (any, error) {
 	}, nil
 }
 
+// getConfiguration serves OpenID Connect's discovery.
+func (s *Server) getConfiguration(*http.Request) (any, error) {
+	return map[string]any{
+		"issuer": s.issuer(), "token_endpoint": s.issuer(), "authorization_endpoint": s.cfg.LoginURL + "/oauth/authorize",
+		"userinfo_endpoint": s.cfg.URL + "/userinfo", "jwks_uri": s.cfg.URL + "/token_keys",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+		"grant_types_supported":                 []string{grantPassword, grantRefresh, grantClient},
+		"response_types_supported":              []string{"code"},
+		"subject_types_supported":               []string{"public"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"scopes_supported":                      defaultScopes,
+	}, nil
+}
+
 // getTokenKeys serves GET /token_keys: what others verify tokens with.
 func (s *Server) getTokenKeys(r *http.Request) (any, error) {
 	view, err := s.cfg.State.Read(r.Context())

@@ -242,6 +242,10 @@ func TestLoginPage(t *testing.T) {
 			t.Errorf("version %q", v)
 		}
 	}
+	c := h.call("", "GET", "/.well-known/openid-configuration", "")
+	if c.text("issuer") != "https://uaa.test/oauth/token" || c.text("jwks_uri") != "https://uaa.test/token_keys" {
+		t.Errorf("discovery: %s", c.raw)
+	}
 	if r := h.call("", "GET", "/healthz", ""); r.status != 200 || r.raw != "ok" {
 		t.Errorf("healthz: %d %s", r.status, r.raw)
 	}

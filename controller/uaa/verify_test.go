@@ -353,3 +353,22 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkVerify is what every request to the API pays for its token.
+func BenchmarkVerify(b *testing.B) {
+	s := New(Config{State: newEmpty(), Sealer: newBox(b), Admin: &admin{}, URL: "https://uaa.test"})
+	if err := s.Maintain(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	view := s.cfg.State.Local()
+	client, _ := view.Client("cf")
+	ans, err := s.accessToken(view, grant{client: client, mark: mark(""), scopes: AdminGroups, kind: grantClient})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.Verify(b.Context(), ans.AccessToken); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
