@@ -236,36 +236,31 @@ func (g *Guard) Remove(ctx context.Context) error {
 }
 
 // jumpFirst makes the jump to a chain the first rule of another, and the only
-// one. The new one stands before old ones go.
+// one, in one transaction. Rules are named by what they say, not by where they
+// stand: others change the table at the same time.
 func jumpFirst(ctx context.Context, command, from, to string) error {
 	list, err := run(ctx, "", command, "-w", "5", "-S", from)
 	if err != nil {
 		return fmt.Errorf("%w (is the Docker Engine's firewall on? it must run without --iptables=false)", err)
 	}
 	jump := "-A " + from + " -j " + to
-	var found []int // positions, from 1
-	position := 0
+	found, first, rules := 0, false, 0
 	for line := range strings.Lines(list) {
 		if !strings.HasPrefix(line, "-A ") {
 			continue
 		}
-		position++
+		rules++
 		if strings.TrimSpace(line) == jump {
-			found = append(found, position)
+			found++
+			first = first || rules == 1
 		}
 	}
-	if len(found) == 1 && found[0] == 1 {
+	if found == 1 && first {
 		return nil
 	}
-	if _, err := run(ctx, "", command, "-w", "5", "-I", from, "1", "-j", to); err != nil {
-		return err
-	}
-	for _, at := range slices.Backward(found) {
-		if _, err := run(ctx, "", command, "-w", "5", "-D", from, fmt.Sprint(at+1)); err != nil {
-			return err
-		}
-	}
-	return nil
+	text := "*filter\n" + strings.Repeat("-D "+from+" -j "+to+"\n", found) + "-I " + from + " 1 -j " + to + "\nCOMMIT\n"
+	_, err = run(ctx, text, command+"-restore", "-w", "5", "--noflush")
+	return err
 }
 
 // unjump removes every jump to a chain from another.
