@@ -76,18 +76,18 @@ func listBuilds(r *request) (response, error) {
 	}.serve(r, readable(r, ofApps(r, r.view.BuildsOfApp, r.view.Builds), buildApp))
 }
 
-// build is the path's build and its app, if the user may do action.
-func (r *request) build(action auth.Action) (cf.Build, cf.App, error) {
+// build is the path's build, if the user may do action.
+func (r *request) build(action auth.Action) (cf.Build, error) {
 	b, found := r.view.Build(r.guid())
 	if !found {
-		return b, cf.App{}, cf.ErrNotFound.With("Build not found")
+		return b, cf.ErrNotFound.With("Build not found")
 	}
-	a, err := r.appNamed(b.AppGUID, action, "Build")
-	return b, a, err
+	_, err := r.appNamed(b.AppGUID, action, "Build")
+	return b, err
 }
 
 func getBuild(r *request) (response, error) {
-	b, _, err := r.build(auth.AppRead)
+	b, err := r.build(auth.AppRead)
 	if err != nil {
 		return response{}, err
 	}
@@ -95,7 +95,7 @@ func getBuild(r *request) (response, error) {
 }
 
 func updateBuild(r *request) (response, error) {
-	b, _, err := r.build(auth.AppWrite)
+	b, err := r.build(auth.AppWrite)
 	if err != nil {
 		return response{}, err
 	}

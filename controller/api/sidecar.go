@@ -59,18 +59,18 @@ func listProcessSidecars(r *request) (response, error) {
 	return listSidecars(r, r.view.SidecarsOfProcess(p.AppGUID, p.Type))
 }
 
-// sidecar is the path's sidecar and its app, if the user may do action.
-func (r *request) sidecar(action auth.Action) (cf.Sidecar, cf.App, error) {
+// sidecar is the path's sidecar, if the user may do action.
+func (r *request) sidecar(action auth.Action) (cf.Sidecar, error) {
 	s, found := r.view.Sidecar(r.guid())
 	if !found {
-		return s, cf.App{}, cf.ErrNotFound.With("Sidecar not found")
+		return s, cf.ErrNotFound.With("Sidecar not found")
 	}
-	a, err := r.appNamed(s.AppGUID, action, "Sidecar")
-	return s, a, err
+	_, err := r.appNamed(s.AppGUID, action, "Sidecar")
+	return s, err
 }
 
 func getSidecar(r *request) (response, error) {
-	s, _, err := r.sidecar(auth.AppRead)
+	s, err := r.sidecar(auth.AppRead)
 	if err != nil {
 		return response{}, err
 	}
@@ -124,7 +124,7 @@ func createSidecar(r *request) (response, error) {
 }
 
 func updateSidecar(r *request) (response, error) {
-	s, _, err := r.sidecar(auth.AppWrite)
+	s, err := r.sidecar(auth.AppWrite)
 	if err != nil {
 		return response{}, err
 	}
@@ -145,7 +145,7 @@ func updateSidecar(r *request) (response, error) {
 }
 
 func deleteSidecar(r *request) (response, error) {
-	s, _, err := r.sidecar(auth.AppWrite)
+	s, err := r.sidecar(auth.AppWrite)
 	if err != nil {
 		return response{}, err
 	}

@@ -34,7 +34,7 @@ func (r *request) manifestBody() ([]byte, error) {
 
 // manifestError shows what is wrong with a manifest, each problem by itself.
 func manifestError(err error) error {
-	var all manifest.Problems
+	var all manifest.FieldErrors
 	if !errors.As(err, &all) {
 		return cf.ErrMessageParse.With("Request invalid due to parse error: %v", err)
 	}

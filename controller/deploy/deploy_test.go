@@ -262,7 +262,7 @@ func TestRollingOfNothing(t *testing.T) {
 func TestWorkersFollowTheDeployment(t *testing.T) {
 	p := newPrimary(t, nil)
 	p.push(1)
-	worker := cf.Process{Resource: p.resource(), AppGUID: p.app, Type: "worker", Instances: 2}
+	worker := cf.Process{Resource: p.resource(), AppGUID: p.app, Type: "worker", Instances: 2, ProcessSettings: cf.ProcessSettings{Command: "work"}}
 	var b state.Batch
 	b.CreateProcess(worker)
 	p.must(p.store.Apply(t.Context(), &b))

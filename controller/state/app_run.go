@@ -35,9 +35,7 @@ var startApp = newAudited("cf.app.start", 1, func(tx *Tx, in AppStart) (cf.App, 
 		return a, err
 	}
 	supersede(tx, a.GUID, in.At)
-	if err := nextRevision(tx, &a, in.RevisionGUID, "", in.At); err != nil {
-		return a, err
-	}
+	nextRevision(tx, &a, in.RevisionGUID, "", in.At)
 	if err := runNewVersions(tx, &a, in.Version, in.At); err != nil {
 		return a, err
 	}
@@ -68,21 +66,35 @@ var stopApp = newAudited("cf.app.stop", 1, func(tx *Tx, in Target) (cf.App, erro
 // StopApp stops an app and returns it.
 func (s *Store) StopApp(ctx context.Context, t Target) (cf.App, error) { return stopApp.do(ctx, s, t) }
 
-// checkStart refuses the start of an app that its quotas have no room for.
+// checkStart refuses the start of an app that has an unknown process, or that
+// its quotas have no room for.
 func checkStart(tx *Tx, a cf.App) error {
-	if a.State == cf.AppStarted {
-		return nil
-	}
 	var u Usage
 	largest := 0
+	d, _ := droplets.get(tx, "id", a.DropletGUID)
 	for p := range processes.each(tx, "app", a.GUID) {
+		if err := checkCommand(p, d); err != nil {
+			return err
+		}
 		u.MemoryMB += p.Instances * p.MemoryMB
 		u.Instances += p.Instances
 		if p.Instances > 0 {
 			largest = max(largest, p.MemoryMB)
 		}
 	}
+	if a.State == cf.AppStarted {
+		return nil
+	}
 	return checkAppQuota(tx, a.SpaceGUID, u.MemoryMB, u.Instances, largest)
+}
+
+// checkCommand refuses to run a process that has no command.
+func checkCommand(p cf.Process, d cf.Droplet) error {
+	if p.Instances == 0 || p.Command != "" || d.ProcessTypes[p.Type] != "" {
+		return nil
+	}
+	return cf.ErrUnprocessable.With("Start command not specified: the droplet has none for the process '%s'. "+
+		"Give the process a command, or scale it to 0 instances.", p.Type)
 }
 
 // checkResize refuses a process that became too large for its quotas.

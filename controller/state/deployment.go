@@ -90,9 +90,7 @@ var createDeployment = newAudited("cf.deployment.create", 1, func(tx *Tx, in Dep
 			return d, err
 		}
 	}
-	if err := nextRevision(tx, &a, in.RevisionGUID, rollback, d.CreatedAt); err != nil {
-		return d, err
-	}
+	nextRevision(tx, &a, in.RevisionGUID, rollback, d.CreatedAt)
 	if !a.RevisionsOff {
 		d.RevisionGUID, d.RevisionVersion = a.RevisionGUID, a.RevisionVersion
 	}
@@ -166,10 +164,10 @@ func begin(tx *Tx, a cf.App, d *cf.Deployment) error {
 	if d.Strategy == cf.StrategyCanary {
 		d.CanaryStep = 1
 	}
+	if err := checkStart(tx, a); err != nil {
+		return err
+	}
 	if a.State == cf.AppStopped {
-		if err := checkStart(tx, a); err != nil {
-			return err
-		}
 		d.Status, d.Reason = cf.DeploymentFinalized, cf.ReasonDeployed
 		if err := runNewVersions(tx, &a, d.NewVersion, at); err != nil {
 			return err

@@ -100,6 +100,11 @@ var updateProcess = newAudited("cf.process.update", 1, func(tx *Tx, in ProcessUp
 	if err := checkResize(tx, a, was, p); err != nil {
 		return p, err
 	}
+	if d, ok := droplets.get(tx, "id", a.DropletGUID); ok && a.State == cf.AppStarted && in.Instances != nil {
+		if err := checkCommand(p, d); err != nil {
+			return p, err
+		}
+	}
 	if a.State == cf.AppStarted && p.Version == "" && in.Instances != nil {
 		if err := newVersion(tx, a, p, in.Version, in.At); err != nil {
 			return p, err

@@ -32,9 +32,9 @@ const revisionsKept = 100
 // nextRevision adds a revision if the app would run something else than its
 // newest one says, and makes a name it; the caller puts a. extra is a sentence
 // for its description.
-func nextRevision(tx *Tx, a *cf.App, guid, extra string, at time.Time) error {
+func nextRevision(tx *Tx, a *cf.App, guid, extra string, at time.Time) {
 	if a.RevisionsOff {
-		return nil
+		return
 	}
 	r := cf.Revision{
 		Resource:    cf.Resource{GUID: guid, CreatedAt: at, UpdatedAt: at},
@@ -50,7 +50,7 @@ func nextRevision(tx *Tx, a *cf.App, guid, extra string, at time.Time) error {
 		why = append(why, extra)
 	}
 	if len(why) == 0 {
-		return nil
+		return
 	}
 	r.Description = strings.Join(why, " ")
 	r.Version = a.RevisionVersion + 1
@@ -60,7 +60,6 @@ func nextRevision(tx *Tx, a *cf.App, guid, extra string, at time.Time) error {
 	for _, old := range all[:max(0, len(all)-revisionsKept)] {
 		revisions.remove(tx, "id", old.GUID)
 	}
-	return nil
 }
 
 // appRun is what a revision of the app would keep now.

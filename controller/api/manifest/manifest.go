@@ -88,11 +88,11 @@ type Sidecar struct {
 	MemoryMB     *int
 }
 
-// Problems are all mistakes of a manifest, each a sentence.
-type Problems []string
+// FieldErrors are all mistakes of a manifest, each a sentence.
+type FieldErrors []string
 
 // Error joins the problems.
-func (p Problems) Error() string { return strings.Join(p, ", ") }
+func (p FieldErrors) Error() string { return strings.Join(p, ", ") }
 
 // Bounds of a manifest.
 const (
@@ -100,7 +100,7 @@ const (
 	maxList         = 200 // entries of routes, services, sidecars, processes
 )
 
-// Parse reads a manifest. The error is Problems, or ErrSyntax if it is no
+// Parse reads a manifest. The error is FieldErrors, or ErrSyntax if it is no
 // YAML.
 func Parse(data []byte) (Manifest, error) {
 	root, err := Decode(data)

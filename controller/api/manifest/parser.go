@@ -12,7 +12,7 @@ import (
 
 // parser walks through the values of a manifest and collects problems.
 type parser struct {
-	problems Problems
+	problems FieldErrors
 	where    string // "For application 'x': "
 }
 
