@@ -12,15 +12,6 @@ import (
 	"github.com/stackato/stackato/jobs"
 )
 
-// inputs looks at every table that plan works from.
-func inputs(v *state.View) {
-	v.Apps()
-	v.Processes()
-	v.ActiveDeployments()
-	v.Builds()
-	v.Tasks()
-}
-
 // backoff holds back what has failed.
 type backoff struct {
 	until time.Time
@@ -59,7 +50,13 @@ func (r *run) pass(ctx context.Context) error {
 		return fmt.Errorf("read the rows: %w", err)
 	}
 	r.stillReady = map[string]time.Time{}
-	r.readLive(ctx, v.ActiveDeployments())
+	active := v.ActiveDeployments()
+	rolling := make(map[string]bool, len(active))
+	for _, d := range active {
+		rolling[d.AppGUID] = true
+	}
+	r.rolling.Store(&rolling)
+	r.readLive(ctx, active)
 	p := r.plan(v)
 	r.ready = r.stillReady
 	for id, at := range r.leaving {
@@ -69,7 +66,10 @@ func (r *run) pass(ctx context.Context) error {
 	}
 	r.apply(ctx, p)
 	r.forgetRetries()
-	r.sweepVersions(ctx, v, p)
+	if !r.cfg.Now().Before(r.sweep) {
+		r.sweep = r.cfg.Now().Add(r.cfg.Resync)
+		r.sweepVersions(ctx, v, p)
+	}
 	r.askWhy(ctx)
 	r.collect(ctx)
 	return nil
@@ -186,6 +186,7 @@ func (r *run) do(ctx context.Context, o op) (func(), error) {
 	return func() {
 		r.shrunk(o.id, 0)
 		r.view.remove(o.id)
+		r.sweep = time.Time{}
 		r.garbage = r.cfg.Now().Add(collectAfter)
 	}, r.cfg.Nomad.Remove(ctx, o.id)
 }

@@ -31,7 +31,7 @@ type plan struct {
 }
 
 func (r *run) plan(v *state.View) *plan {
-	p := &plan{want: map[string]want{}}
+	p := &plan{want: make(map[string]want, len(r.view.jobs))}
 	deployments := map[string]cf.Deployment{}
 	for _, d := range v.ActiveDeployments() {
 		deployments[d.ProcessGUID] = d
@@ -72,7 +72,12 @@ func (p *plan) process(r *run, v *state.View, proc cf.Process, version string, n
 	if n <= 0 || version == "" {
 		return
 	}
-	p.want[jobs.AppID(proc.GUID, version)] = want{n, func() *api.Job {
+	id := jobs.AppID(proc.GUID, version)
+	if have, ok := r.view.jobs[id]; ok && !have.Stopped && have.Count == n {
+		p.want[id] = want{count: n} // as it is; the common case
+		return
+	}
+	p.want[id] = want{n, func() *api.Job {
 		pv, ok := v.ProcessVersion(proc.GUID, version)
 		if !ok {
 			return nil

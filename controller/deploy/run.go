@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,7 +35,7 @@ func (d *Deployer) Resync() {
 }
 
 // Between two passes there is a pause, so that a crowd of changes is one pass:
-// as long as the last pass took, within these bounds.
+// three times as long as the last pass took, within these bounds.
 const (
 	pause    = 20 * time.Millisecond
 	pauseMax = time.Second
@@ -55,7 +56,10 @@ type run struct {
 	retry      map[string]backoff         // by job or move
 	asked      map[string]question        // why a job is not placed
 	next       time.Time                  // when a pass is due without a change
+	sweep      time.Time                  // when versions without a job are looked for
 	garbage    time.Time                  // when Nomad is told to forget, zero: never
+
+	rolling atomic.Pointer[map[string]bool] // apps in a deployment, for watchInstances
 
 	wakeUp chan struct{}
 	lists  chan list
@@ -70,11 +74,13 @@ type list struct {
 }
 
 func newRun(cfg Config, term uint64) *run {
-	return &run{
+	r := &run{
 		cfg: cfg, state: cfg.State(term), view: newView(),
 		ready: map[string]time.Time{}, leaving: map[string]time.Time{}, most: map[string]int{}, retry: map[string]backoff{}, asked: map[string]question{},
 		wakeUp: make(chan struct{}, 1), lists: make(chan list), full: make(chan struct{}, 1),
 	}
+	r.rolling.Store(&map[string]bool{})
+	return r
 }
 
 // Run works as the Primary of a term until ctx is done; then it returns nil.
@@ -140,7 +146,7 @@ func (r *run) loop(ctx context.Context) error {
 			r.cfg.Log.Warn("could not bring the jobs in line; it is tried again", "err", err)
 			r.again(time.Second)
 		}
-		if err := sleep(ctx, min(max(pause, time.Since(began)), pauseMax)); err != nil {
+		if err := sleep(ctx, min(max(pause, 3*time.Since(began)), pauseMax)); err != nil {
 			return err
 		}
 	}
@@ -171,7 +177,7 @@ func (r *run) await(ctx context.Context) error {
 func (r *run) watchState(ctx context.Context) error {
 	for {
 		err := r.state.Watch(ctx, func(v *state.View) {
-			inputs(v)
+			v.TouchRuns()
 			r.wake()
 		})
 		if err != nil {
@@ -180,7 +186,8 @@ func (r *run) watchState(ctx context.Context) error {
 	}
 }
 
-// watchInstances wakes the loop when nodes report something.
+// watchInstances wakes the loop when nodes report something of an app that is
+// in a deployment. A deployment that begins later is a change of the rows.
 func (r *run) watchInstances(ctx context.Context) error {
 	sub := r.cfg.Instances.Subscribe()
 	defer sub.Close()
@@ -189,8 +196,13 @@ func (r *run) watchInstances(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-sub.Wake():
-			sub.Take()
-			r.wake()
+			rolling := *r.rolling.Load()
+			for app := range sub.Take() {
+				if rolling[app] {
+					r.wake()
+					break
+				}
+			}
 		}
 	}
 }
