@@ -24,23 +24,44 @@ const jobRetry = time.Second
 // can be repeated, so a job goes on where another Primary was.
 func (a *API) RunJobs(ctx context.Context, term uint64) error {
 	store := a.State.AsTerm(term)
-	for ctx.Err() == nil {
-		open := store.Local().JobsByState(cf.JobProcessing)
+	for {
+		var open []cf.Job
+		err := awaitState(ctx, store, func(v *state.View) bool {
+			open = v.JobsByState(cf.JobProcessing)
+			return len(open) > 0
+		})
+		if err != nil {
+			return err
+		}
 		for _, j := range open {
 			if err := a.runJob(ctx, store, j); err != nil && ctx.Err() == nil {
 				a.Logger.Warn("job is tried again", "job", j.GUID, "operation", j.Operation, "error", err)
 				sleep(ctx, jobRetry)
 			}
 		}
-		if len(open) > 0 {
-			continue // their ends, and new ones
-		}
-		err := store.Watch(ctx, func(v *state.View) { open = v.JobsByState(cf.JobProcessing) })
-		if err != nil && ctx.Err() == nil {
+	}
+}
+
+// awaitState returns when the state is as ready wants it, or with ctx's error.
+func awaitState(ctx context.Context, store *state.Store, ready func(*state.View) bool) error {
+	for {
+		found := false
+		watch, cancel := context.WithCancel(ctx)
+		err := store.Watch(watch, func(v *state.View) {
+			if found = ready(v); found {
+				cancel() // do not wait for the next change
+			}
+		})
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case found:
+			return nil
+		case err != nil:
 			return err
 		}
 	}
-	return ctx.Err()
 }
 
 func sleep(ctx context.Context, d time.Duration) {
