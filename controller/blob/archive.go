@@ -106,7 +106,7 @@ func (a *archive) checkSizes(packed int64, l Limits) error {
 			return invalid(f.Name, "its two sizes differ, though it is not compressed")
 		}
 	}
-	if total > ratioFrom && int64(total) > packed*l.Ratio {
+	if int64(total) > l.RatioFrom && int64(total) > packed*l.Ratio {
 		return invalid("", "%d bytes unpack to %d: this looks like a zip bomb", packed, total)
 	}
 	return nil

@@ -12,14 +12,14 @@ type Limits struct {
 	// Directory is the size of the zip's list of entries in bytes, which is
 	// held in memory. Default 64 MiB.
 	Directory int64
-	// Ratio of unpacked to packed size above which an archive of more than
-	// 256 MiB is taken for a bomb. Default 200.
-	Ratio int64
+	// Ratio of unpacked to packed size above which an archive is taken for a
+	// bomb, if it unpacks to more than RatioFrom bytes. Defaults 200 and
+	// 256 MiB.
+	Ratio     int64
+	RatioFrom int64
 	// Resources is how many files one request may name. Default 200,000.
 	Resources int
 }
-
-const ratioFrom = 256 << 20 // bytes
 
 func (l Limits) withDefaults() Limits {
 	or := func(v *int64, d int64) {
@@ -31,6 +31,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Unpacked, 4<<30)
 	or(&l.Directory, 64<<20)
 	or(&l.Ratio, 200)
+	or(&l.RatioFrom, 256<<20)
 	if l.Entries == 0 {
 		l.Entries = 200_000
 	}

@@ -61,12 +61,12 @@ func TestLinksAgainstTheKernel(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			real, err := filepath.EvalSymlinks(p)
+			target, err := filepath.EvalSymlinks(p)
 			if err != nil {
 				return nil //nolint:nilerr // leads nowhere, or round in a circle
 			}
-			if real != root && !strings.HasPrefix(real, root+"/") {
-				rt.Errorf("%s leads to %s, out of %s; entries %v", p, real, root, entries)
+			if target != root && !strings.HasPrefix(target, root+"/") {
+				rt.Errorf("%s leads to %s, out of %s; entries %v", p, target, root, entries)
 			}
 			return nil
 		})
