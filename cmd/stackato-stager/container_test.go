@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,22 @@ func image(t *testing.T, variant string) string {
 	return lines[len(lines)-1]
 }
 
+// static returns this program as it is shipped, built once.
+var static = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "stager")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "stackato-stager")
+	build := exec.Command("go", "build", "-o", name, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return os.ReadFile(name)
+})
+
 // yard is a node's directory for containers, with a fence behind its socket.
 type yard struct {
 	*fence
@@ -59,10 +76,12 @@ func newYard(t *testing.T, variant string) *yard {
 			t.Fatal(err)
 		}
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(y.dir, "bin", "stackato-stager"), ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	program, err := static()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(y.dir, "bin", "stackato-stager"), program, 0o755); err != nil {
+		t.Fatal(err)
 	}
 	y.fence = newFence(t, filepath.Join(y.dir, "run"))
 	return y
