@@ -36,6 +36,7 @@ type platform struct {
 	api     *API
 	store   *state.Store
 	blobs   *blob.Dir
+	server  *httptest.Server
 	url     string
 	bin     string
 	home    string
@@ -213,6 +214,7 @@ func newPlatform(t *testing.T) *platform {
 		t.Skip("bin/cf is missing (make tools)")
 	}
 	p := newServer(t)
+	p.live()
 	p.bin, p.home = bin, t.TempDir()
 	p.write("index.html", "<h1>hello</h1>")
 	p.cf("api", p.url)
@@ -251,8 +253,8 @@ func newServer(t *testing.T, change ...func(*Config)) *platform {
 	mux.Handle("/api/v1/", logcache.New(logcache.Config{
 		Nodes: p.lines, Allowed: func(context.Context, *http.Request, string) error { return nil },
 	}))
+	p.server = server
 	p.seed()
-	p.live()
 	return p
 }
 
@@ -453,4 +455,22 @@ func (s said) squeezed() string {
 func (p *platform) runs(of cf.Process, command string) bool {
 	v, found := p.store.Local().ProcessVersion(of.GUID, of.Version)
 	return found && v.Command == command
+}
+
+// cloud sends requests without the client.
+func (p *platform) cloud() *cloud {
+	return &cloud{t: p.T, api: p.api, store: p.store, server: p.server}
+}
+
+// dump is every row of the state as text.
+func (p *platform) dump() []byte {
+	var b bytes.Buffer
+	v := p.store.Local()
+	for _, rows := range []any{
+		v.Apps(), v.Processes(), v.ProcessVersions(), v.Tasks(), v.ServiceInstances(), v.ServiceBindings(), v.Builds(), v.Droplets(),
+		v.Packages(), v.Deployments(), v.AuditEvents(), v.JobsByState(cf.JobComplete), v.RevisionsOfApp(v.Apps()[0].GUID),
+	} {
+		fmt.Fprintf(&b, "%s\n", rows) // bytes as text
+	}
+	return b.Bytes()
 }
