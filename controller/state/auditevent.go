@@ -7,13 +7,12 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-var auditEvents = newTable[cf.AuditEvent]("cf_audit_events", byGUID(), byCreation(eventResource),
-	by("space", "SpaceGUID"), by("org", "OrgGUID"), by("type", "Type"))
+// auditEvents are kept for 31 days, as in Cloud Foundry.
+var auditEvents = bounded[cf.AuditEvent]{
+	newTable[cf.AuditEvent]("cf_audit_events", byGUID(), byCreation(eventResource)), eventResource, 31 * 24 * time.Hour, 50_000,
+}
 
 func eventResource(e *cf.AuditEvent) cf.Resource { return e.Resource }
-
-// eventLife is how long events are kept, as in Cloud Foundry.
-const eventLife = 31 * 24 * time.Hour
 
 // AuditEvent returns one event.
 func (v *View) AuditEvent(guid string) (cf.AuditEvent, bool) { return auditEvents.get(v, "id", guid) }
@@ -39,7 +38,7 @@ func newAudited[In, Out any](typ string, version int, apply func(tx *Tx, in In) 
 	return audited[In, Out]{newCommand(typ, version, func(tx *Tx, in audit[In]) (Out, error) {
 		out, err := apply(tx, in.In)
 		if err == nil && in.Event != nil {
-			putEvent(tx, *in.Event)
+			auditEvents.add(tx, *in.Event)
 		}
 		return out, err
 	})}
@@ -63,14 +62,8 @@ func WithEvent(ctx context.Context, e cf.AuditEvent) context.Context {
 	return context.WithValue(ctx, eventKey{}, &e)
 }
 
-// putEvent adds an event and forgets old ones.
-func putEvent(tx *Tx, e cf.AuditEvent) {
-	pruneOlder(tx, auditEvents, e.CreatedAt.Add(-eventLife), eventResource)
-	auditEvents.put(tx, e)
-}
-
 var recordEvent = newCommand("cf.audit_event.record", 1, func(tx *Tx, in cf.AuditEvent) (none, error) {
-	putEvent(tx, in)
+	auditEvents.add(tx, in)
 	return none{}, nil
 })
 

@@ -7,12 +7,12 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-var jobs = newTable[cf.Job]("cf_jobs", byGUID(), by("state", "State"), byCreation(jobResource))
+// jobs can be asked for for a day.
+var jobs = bounded[cf.Job]{
+	newTable[cf.Job]("cf_jobs", byGUID(), by("state", "State"), byCreation(jobResource)), jobResource, 24 * time.Hour, 50_000,
+}
 
 func jobResource(j *cf.Job) cf.Resource { return j.Resource }
-
-// jobLife is how long a job can be asked for.
-const jobLife = 24 * time.Hour
 
 // Job returns one job.
 func (v *View) Job(guid string) (cf.Job, bool) { return jobs.get(v, "id", guid) }
@@ -21,15 +21,9 @@ func (v *View) Job(guid string) (cf.Job, bool) { return jobs.get(v, "id", guid) 
 func (v *View) JobsByState(state string) []cf.Job { return jobs.list(v, "state", state) }
 
 var createJob = newCommand("cf.job.create", 1, func(tx *Tx, in cf.Job) (none, error) {
-	putJob(tx, in)
+	jobs.add(tx, in)
 	return none{}, nil
 })
-
-// putJob adds a job and forgets old ones; for commands that begin a job.
-func putJob(tx *Tx, j cf.Job) {
-	pruneOlder(tx, jobs, j.CreatedAt.Add(-jobLife), jobResource)
-	jobs.put(tx, j)
-}
 
 // CreateJob adds a job, running or ended.
 func (s *Store) CreateJob(ctx context.Context, j cf.Job) error {

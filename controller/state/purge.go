@@ -112,7 +112,7 @@ var beginDeletion = newAudited("cf.deletion.begin", 1, func(tx *Tx, in deletion)
 			return none{}, err
 		}
 	}
-	putJob(tx, in.Job)
+	jobs.add(tx, in.Job)
 	return none{}, nil
 })
 

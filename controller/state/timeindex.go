@@ -52,19 +52,3 @@ func (c creation[T]) PrefixFromArgs(args ...any) ([]byte, error) {
 func timeKey(t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano()))
 }
-
-// pruneOlder removes the oldest rows made before a time, but no more than 100
-// at once, so that no command becomes long.
-func pruneOlder[T any](tx *Tx, t table[T], before time.Time, resource func(*T) cf.Resource) {
-	var doomed []string
-	for row := range t.each(tx, "created_prefix", "") {
-		r := resource(&row)
-		if !r.CreatedAt.Before(before) || len(doomed) == 100 {
-			break
-		}
-		doomed = append(doomed, r.GUID)
-	}
-	for _, guid := range doomed {
-		t.remove(tx, "id", guid)
-	}
-}
