@@ -182,7 +182,7 @@ func TestStaleTableIsConfirmed(t *testing.T) {
 			t.Errorf("got %d %q", got.StatusCode, got.text)
 		}
 	}
-	if got := r.get(t, "http://alone.example.com/"); got.StatusCode != 502 {
+	if got := r.get(t, "http://alone.example.com/"); got.StatusCode != http.StatusBadGateway {
 		t.Errorf("got %d", got.StatusCode)
 	}
 	if leaked.Load() {

@@ -264,7 +264,7 @@ func TestUpgradeToHTTP2IsNotPassedOn(t *testing.T) {
 	eventually(t, "route", func() bool { return r.Position().Version == 1 })
 	a := r.raw(t, "GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n")
 	h := <-got
-	if a.StatusCode != 200 || h.Get("Upgrade") != "" || h.Get("Connection") != "" || h.Get("Http2-Settings") != "" {
+	if a.StatusCode != http.StatusOK || h.Get("Upgrade") != "" || h.Get("Connection") != "" || h.Get("Http2-Settings") != "" {
 		t.Errorf("%d, the app gets %v", a.StatusCode, h)
 	}
 }
@@ -350,7 +350,7 @@ func TestErrorPages(t *testing.T) {
 	plain := r.get(t, "http://nowhere.example.com/", "Accept", "*/*")
 	page := r.get(t, "http://nowhere.example.com/", "Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	for _, a := range []answer{plain, page} {
-		if a.StatusCode != 404 || a.Header.Get("X-Cf-RouterError") != "unknown_route" || a.Header.Get("Cache-Control") != "public,max-age=2" {
+		if a.StatusCode != http.StatusNotFound || a.Header.Get("X-Cf-RouterError") != "unknown_route" || a.Header.Get("Cache-Control") != "public,max-age=2" {
 			t.Errorf("%d %v", a.StatusCode, a.Header)
 		}
 	}

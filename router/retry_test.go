@@ -88,12 +88,12 @@ func TestRetryOnAnotherInstance(t *testing.T) {
 				}
 				got := r.do(t, tt.method, "http://app.example.com/", body)
 				switch {
-				case got.StatusCode == 502 && tt.want == 502:
+				case got.StatusCode == http.StatusBadGateway && tt.want == 502:
 					failed++
 					if got.Header.Get("X-Cf-RouterError") != "endpoint_failure" || got.text != "502 Bad Gateway: Registered endpoint failed to handle the request.\n" {
 						t.Errorf("got %v %q", got.Header, got.text)
 					}
-				case got.StatusCode != 200 || tt.text != "" && got.text != tt.text:
+				case got.StatusCode != http.StatusOK || tt.text != "" && got.text != tt.text:
 					t.Errorf("got %d %q", got.StatusCode, got.text)
 				}
 			}
@@ -147,7 +147,7 @@ func TestSoleInstanceIsNeverCutOff(t *testing.T) {
 	fail.Store(true)
 	r.routed(t, "app.example.com", 502)
 	fail.Store(false)
-	if got := r.get(t, "http://app.example.com/"); got.StatusCode != 200 {
+	if got := r.get(t, "http://app.example.com/"); got.StatusCode != http.StatusOK {
 		t.Errorf("got %d", got.StatusCode)
 	}
 }
@@ -215,10 +215,10 @@ func TestOneInstanceByHeader(t *testing.T) {
 			t.Errorf("got %q", got.text)
 		}
 	}
-	if got := r.get(t, "http://app.example.com/", "X-Cf-App-Instance", "app:9"); got.StatusCode != 400 || got.Header.Get("X-Cf-RouterError") != "unknown_route" {
+	if got := r.get(t, "http://app.example.com/", "X-Cf-App-Instance", "app:9"); got.StatusCode != http.StatusBadRequest || got.Header.Get("X-Cf-RouterError") != "unknown_route" {
 		t.Errorf("got %d %v", got.StatusCode, got.Header)
 	}
-	if got := r.get(t, "http://app.example.com/", "X-Cf-App-Instance", "app"); got.StatusCode != 400 || got.Header.Get("X-Cf-RouterError") != "invalid_cf_app_instance_header" {
+	if got := r.get(t, "http://app.example.com/", "X-Cf-App-Instance", "app"); got.StatusCode != http.StatusBadRequest || got.Header.Get("X-Cf-RouterError") != "invalid_cf_app_instance_header" {
 		t.Errorf("got %d %v", got.StatusCode, got.Header)
 	}
 }
@@ -238,7 +238,7 @@ func TestRequestsPerInstanceAreBounded(t *testing.T) {
 	done := make(chan int)
 	go func() { done <- r.get(t, "http://app.example.com/slow").StatusCode }()
 	<-entered
-	if got := r.get(t, "http://app.example.com/"); got.StatusCode != 503 || got.Header.Get("X-Cf-RouterError") != "Connection Limit Reached" {
+	if got := r.get(t, "http://app.example.com/"); got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("X-Cf-RouterError") != "Connection Limit Reached" {
 		t.Errorf("got %d %v", got.StatusCode, got.Header)
 	}
 	close(leave)

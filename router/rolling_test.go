@@ -137,10 +137,10 @@ func request(client *http.Client, worker, number int) error {
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK || string(text) != want {
-		return fmt.Errorf("%s %d: %d %q, %v", method, number, res.StatusCode, text, err)
+	if err == nil && (res.StatusCode != http.StatusOK || string(text) != want) {
+		err = fmt.Errorf("%s %d: %d %q", method, number, res.StatusCode, text)
 	}
-	return nil
+	return err
 }
 
 // TestInstancesThatVanish: without a stop path, by a crash of the node, requests
@@ -154,7 +154,7 @@ func TestInstancesThatVanish(t *testing.T) {
 	first.server.Close()
 	<-first.done
 	for range 10 {
-		if got := r.get(t, "http://app.example.com/"); got.StatusCode != 200 {
+		if got := r.get(t, "http://app.example.com/"); got.StatusCode != http.StatusOK {
 			t.Errorf("got %d", got.StatusCode)
 		}
 	}
@@ -163,7 +163,7 @@ func TestInstancesThatVanish(t *testing.T) {
 		c.Close()
 		t.Error("still listens")
 	}
-	if got := r.get(t, "http://app.example.com/"); got.StatusCode != 502 {
+	if got := r.get(t, "http://app.example.com/"); got.StatusCode != http.StatusBadGateway {
 		t.Errorf("got %d", got.StatusCode)
 	}
 }

@@ -54,6 +54,7 @@ func TestHeadersThatAppsGet(t *testing.T) {
 	_, b := app(t, "alloc-1", func(w http.ResponseWriter, req *http.Request) {
 		got = req.Header.Clone()
 		w.Header().Set("X-Cf-RouterError", "a lie")
+		w.Header().Set("X-Vcap-Request-Id", "a lie")
 		io.WriteString(w, req.Host+" "+req.RequestURI)
 	})
 	feed.set(routeTo("app.example.com", "", b))
@@ -65,6 +66,9 @@ func TestHeadersThatAppsGet(t *testing.T) {
 		t.Errorf("the app sees %q, want %q", a.text, want)
 	}
 	id := a.Header.Get("X-Vcap-Request-Id")
+	if n := len(a.Header.Values("X-Vcap-Request-Id")); n != 1 {
+		t.Errorf("%d request ids", n)
+	}
 	if !regexp.MustCompile(`^[0-9a-f-]{36}$`).MatchString(id) {
 		t.Errorf("request id %q", id)
 	}

@@ -92,26 +92,33 @@ func (p *Proxy) dialer(b *table.Backend) func(context.Context, string, string) (
 	}
 }
 
-// confirmation remembers that a node has confirmed an instance's port. One
-// question at a time is asked; whoever waits for it shares the answer.
+// refusedFor is how long a node's refusal, or its silence, is remembered: those
+// who wait for the answer must not ask one after the other.
+const refusedFor = time.Second
+
+// confirmation remembers what a node says about an instance's port. One question
+// at a time is asked; whoever waits for it shares the answer.
 type confirmation struct {
 	mu    sync.Mutex
 	until time.Time
+	err   error
 }
 
 func (c *confirmation) confirm(ctx context.Context, p *Proxy, b *table.Backend) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Now().Before(c.until) {
-		return nil
+		return c.err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConfirmTimeout)
 	defer cancel()
-	if err := p.cfg.Confirm(ctx, b.Node, b.Address, b.AllocID); err != nil {
-		p.metrics.unconfirmed.Inc()
-		return fmt.Errorf("no controller feeds this router, and node %s does not confirm that %s is instance %s: %w",
-			b.Node, b.Address, b.AllocID, err)
-	}
+	c.err = p.cfg.Confirm(ctx, b.Node, b.Address, b.AllocID)
 	c.until = time.Now().Add(p.cfg.ConfirmFor)
-	return nil
+	if c.err != nil {
+		p.metrics.unconfirmed.Inc()
+		c.until = time.Now().Add(refusedFor)
+		c.err = fmt.Errorf("no controller feeds this router, and node %s does not confirm that %s is instance %s: %w",
+			b.Node, b.Address, b.AllocID, c.err)
+	}
+	return c.err
 }

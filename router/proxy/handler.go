@@ -141,7 +141,7 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.status = res.StatusCode // ReverseProxy writes it past the ResponseWriter
 	}
-	res.Header.Set("X-Vcap-Request-Id", x.id)
+	res.Header.Del("X-Vcap-Request-Id") // ServeHTTP has set the true one
 	if !x.route.System {
 		res.Header.Del("X-Cf-Routererror") // only routers say this
 		x.stick(res)

@@ -127,7 +127,21 @@ func (p *Proxy) Drain(ctx context.Context) (cut int) {
 	}
 	wg.Wait()
 	// Shutdown does not count connections that were upgraded.
-	tick := time.NewTicker(20 * time.Millisecond)
+	cut = p.idle(ctx)
+	p.cut()
+	for _, srv := range servers {
+		srv.Close()
+	}
+	// Those that were cut still write their lines.
+	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	p.idle(ended)
+	return cut
+}
+
+// idle waits until no request is in flight or ctx ends, and returns how many are.
+func (p *Proxy) idle(ctx context.Context) int {
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for p.active.Load() > 0 && ctx.Err() == nil {
 		select {
@@ -135,12 +149,7 @@ func (p *Proxy) Drain(ctx context.Context) (cut int) {
 		case <-ctx.Done():
 		}
 	}
-	cut = int(p.active.Load())
-	p.cut()
-	for _, srv := range servers {
-		srv.Close()
-	}
-	return cut
+	return int(p.active.Load())
 }
 
 // bufferPool lends the buffers through which bodies are copied.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -194,7 +195,7 @@ func cpuTime(b *testing.B, pids []int) (sum time.Duration) {
 		if err != nil {
 			continue // a worker that a reload has ended
 		}
-		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
+		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+2:]))
 		for _, i := range []int{11, 12} { // utime, stime in ticks of 10 ms
 			ticks, _ := strconv.Atoi(fields[i])
 			sum += time.Duration(ticks) * 10 * time.Millisecond
