@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -18,8 +19,12 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/controller/deploy"
+	"github.com/stackato/stackato/controller/instances"
+	"github.com/stackato/stackato/controller/state"
 	"github.com/stackato/stackato/jobs"
+	"github.com/stackato/stackato/wire/instance"
 )
 
 // startNomad runs a real server, with a client if this machine can have one,
@@ -183,6 +188,95 @@ func TestClientAgainstNomad(t *testing.T) {
 		t.Skip("containers need root and a Docker Engine")
 	}
 	t.Run("ends", func(t *testing.T) { checkEnds(t, c) })
+	t.Run("rolling", func(t *testing.T) { checkRolling(t, c) })
+}
+
+// observer tells a table of instances what Nomad says of the app's jobs.
+type observer struct {
+	client *deploy.Client
+	world  *world
+}
+
+func (observer) DEAs() ([]string, <-chan struct{}) { return []string{"node"}, nil }
+
+func (o observer) States(ctx context.Context, _ string, report func(instance.Report)) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out := instance.Report{Snapshot: true}
+		for _, pv := range o.world.store.Local().ProcessVersionsOf(o.world.web) {
+			all, err := o.client.Allocations(ctx, jobs.AppID(pv.ProcessGUID, pv.Version))
+			if err != nil {
+				return err
+			}
+			for _, a := range all {
+				if a.State == deploy.AllocRunning && !a.Stopping {
+					out.Instances = append(out.Instances, instance.Status{
+						AllocID: a.ID, AppGUID: pv.AppGUID, ProcessGUID: pv.ProcessGUID, Version: pv.Version, Index: a.Index,
+						State: instance.Running, Ready: true,
+					})
+				}
+			}
+		}
+		report(out)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// containers counts the app's containers that run.
+func (o observer) containers(t *testing.T) int {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "docker", "ps", "-q", "--filter", "label="+jobs.LabelProcess+"="+o.world.web).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(strings.Fields(string(out)))
+}
+
+// A rolling deployment with real containers, of which never fewer run than were
+// asked for.
+func checkRolling(t *testing.T, c *deploy.Client) {
+	const asked = 2
+	w := newWorld(t.Context(), t)
+	w.now = time.Now()
+	o := observer{c, w}
+	table := instances.New(instances.Config{Nodes: o, Logger: slog.New(slog.DiscardHandler)})
+	image := scratch(t)
+	cfg := w.config()
+	cfg.Nomad, cfg.Instances, cfg.Now, cfg.Image = c, table, nil, func(string) string { return image }
+	d := deploy.New(cfg)
+	background(t, table.Run)
+	background(t, func(ctx context.Context) error { return d.Run(ctx, 1) })
+
+	w.push(asked)
+	w.start(false)
+	within(t, "all containers", func(context.Context) error { return differ(o.containers(t), asked) })
+	roll := w.roll(cf.StrategyRolling, 1)
+	least := asked
+	within(t, "the new version", func(context.Context) error {
+		least = min(least, o.containers(t))
+		if got := w.deployment(roll.GUID); got.Reason != cf.ReasonDeployed {
+			return fmt.Errorf("deployment is %s: %s", got.Reason, got.Error)
+		}
+		return nil
+	})
+	if least < asked {
+		t.Errorf("only %d containers ran for a while, want %d", least, asked)
+	}
+	within(t, "no more than asked for", func(context.Context) error { return differ(o.containers(t), asked) })
+	w.must(w.store.DeleteApp(t.Context(), state.Target{GUID: w.app, At: time.Now()}))
+	within(t, "nothing left", func(context.Context) error { return differ(o.containers(t), 0) })
+}
+
+func differ(got, want int) error {
+	if got != want {
+		return fmt.Errorf("%d containers, want %d", got, want)
+	}
+	return nil
 }
 
 func checkJobs(t *testing.T, c *deploy.Client) {

@@ -131,10 +131,11 @@ func (r *run) again(d time.Duration) {
 
 func (r *run) loop(ctx context.Context) error {
 	for {
-		if err := r.await(ctx); err != nil {
+		due, err := r.await(ctx)
+		if err != nil {
 			return err
 		}
-		if !r.view.complete() {
+		if !due || !r.view.complete() {
 			continue
 		}
 		began := time.Now()
@@ -152,23 +153,24 @@ func (r *run) loop(ctx context.Context) error {
 	}
 }
 
-// await returns when a pass is due. Lists are taken over on the way.
-func (r *run) await(ctx context.Context) error {
-	var due <-chan time.Time
+// await waits for something to happen. It is due for a pass unless a list said
+// nothing new.
+func (r *run) await(ctx context.Context) (due bool, err error) {
+	var at <-chan time.Time
 	if !r.next.IsZero() {
-		t := time.NewTimer(time.Until(r.next))
+		t := time.NewTimer(r.next.Sub(r.cfg.Now()))
 		defer t.Stop()
-		due = t.C
+		at = t.C
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-r.wakeUp:
-	case <-due:
+	case <-at:
 	case l := <-r.lists:
-		r.view.replace(l.prefix, l.jobs, l.index)
+		return r.view.replace(l.prefix, l.jobs, l.index), nil
 	}
-	return nil
+	return true, nil
 }
 
 // watchState wakes the loop whenever a row that it works from has changed.
@@ -236,6 +238,9 @@ func (r *run) follow(ctx context.Context, prefix string) error {
 			next = 0 // Nomad's index goes backwards only after a restore
 		}
 		index = next
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
 	}
 }
 

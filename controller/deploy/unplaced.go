@@ -10,7 +10,10 @@ import (
 
 // WhyUnplaced says in a sentence why Nomad finds no place for a job, "" if it
 // does. Zones are the placement zones that nodes are in.
-func WhyUnplaced(ctx context.Context, n Nomad, job string, zones []string) (string, error) {
+func WhyUnplaced(ctx context.Context, n interface {
+	Unplaced(ctx context.Context, job string) (*Unplaced, error)
+}, job string, zones []string,
+) (string, error) {
 	u, err := n.Unplaced(ctx, job)
 	if err != nil || u == nil {
 		return "", err

@@ -28,21 +28,26 @@ func newView() *view {
 // complete reports whether every prefix was listed.
 func (v *view) complete() bool { return len(v.listed) == len(prefixes) }
 
-// replace takes over a list as of index. What we wrote later stays.
-func (v *view) replace(prefix string, list []Job, index uint64) {
+// replace takes over a list as of index, and reports whether it says anything
+// new. What we wrote later stays.
+func (v *view) replace(prefix string, list []Job, index uint64) (changed bool) {
+	changed = !v.listed[prefix]
 	v.listed[prefix] = true
 	seen := make(map[string]bool, len(list))
 	for _, j := range list {
 		seen[j.ID] = true
-		if old, ok := v.jobs[j.ID]; !ok || old.Index <= j.Index {
+		if old, ok := v.jobs[j.ID]; !ok || old.Index <= j.Index && old != j {
 			v.put(j)
+			changed = true
 		}
 	}
 	for id, j := range v.jobs {
 		if len(id) > len(prefix) && id[:len(prefix)] == prefix && !seen[id] && j.Index <= index {
 			v.remove(id)
+			changed = true
 		}
 	}
+	return changed
 }
 
 func (v *view) put(j Job) {
