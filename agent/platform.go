@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -185,7 +184,7 @@ type RouterEnv struct {
 // Run.
 func (a *Agent) UsePlatform(p Platform) { a.platform = p }
 
-// KnownCloudSettings are settings that the platform reads, by key.
+// Settings that the platform reads, by key.
 const (
 	// SettingStackImage is the image that apps are staged and run in, with
 	// its tag.
@@ -196,10 +195,3 @@ const (
 	// SettingStagingProxy is the HTTP proxy of staging containers.
 	SettingStagingProxy = "cloud/staging_http_proxy"
 )
-
-// settingString returns a setting that is a string.
-func settingString(c *cluster.Controller, key string) string {
-	var out string
-	_ = json.Unmarshal(c.Setting(key), &out) // not a string: as if not set
-	return out
-}

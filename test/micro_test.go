@@ -25,6 +25,7 @@ func TestMicroCloud(t *testing.T) {
 	ns := newNamespace(t)
 	micro := func(args ...string) (string, error) {
 		cmd := ns.command(ctx, "../scripts/micro", append(args, data)...)
+		cmd.Env = append(os.Environ(), "STACK=small", "SAMPLE=no", "STACKATO_HOSTS_FILE="+filepath.Join(filepath.Dir(data), "hosts")) // containers are not reached from the namespace
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()

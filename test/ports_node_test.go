@@ -36,7 +36,7 @@ func TestPortsAndFilesOfNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	roles := [][]string{
-		{doctable.OnEvery, doctable.OnControllers, doctable.OnVoters, doctable.OnNomad, doctable.OnDEA},
+		{doctable.OnEvery, doctable.OnControllers, doctable.OnVoters, doctable.OnNomad, doctable.OnDEA, doctable.OnRouters},
 		{doctable.OnEvery, doctable.OnNomad, doctable.OnDEA},
 	}
 	for i, n := range c.Nodes() {
@@ -155,9 +155,11 @@ func filesOf(dir, as string) (map[string]fs.FileMode, error) {
 
 var (
 	// foreign are the folders whose content is not ours to describe.
-	foreign = []string{"/consul/data/", "/nomad/data/", "/nomad/alloc_mounts/", "/raft/snapshots/"}
+	foreign = []string{"/consul/data/", "/nomad/data/", "/nomad/alloc_mounts/", "/raft/snapshots/",
+		"/controller/blobs/", "/fence/blobs/", "/fence/specs/", "/fence/public/bin/", "/logs/apps/"}
 	// sometimes are files that need not be there; their rows say when they are.
-	sometimes = []string{"/founding.json", "/admin.txt", "/logs/agent.log", "/run/micro.pid"}
+	sometimes = []string{"/founding.json", "/admin.txt", "/logs/agent.log", "/run/micro.pid", "/cf",
+		"/fence/crashes.json", "/fence/images.json", "/router/access.log"}
 )
 
 // checkFiles returns what lies in the data directory and has no row, or more

@@ -30,7 +30,7 @@ func checkPortsAndFiles(page doctable.Node) []string {
 		if p.Bind == doctable.BindNode && strings.HasPrefix(p.Authenticated, "nothing") {
 			problems = append(problems, fmt.Sprintf("port %d is reached by other machines and authenticates by nothing", p.First))
 		}
-		if p.Bind == doctable.BindAny && p.On != doctable.OnLater {
+		if p.Bind == doctable.BindAny && p.On != doctable.OnLater && p.On != doctable.OnRouters {
 			problems = append(problems, fmt.Sprintf("port %d listens on every address", p.First))
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"time"
 
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/controller/blob"
@@ -15,30 +13,10 @@ import (
 	"github.com/stackato/stackato/wire/rpcerr"
 )
 
-// Times of looking after this controller's blobs.
-const (
-	keepBlobsEvery = time.Hour
-	// sweepGrace is how long a blob that no row names is kept: its row may be
-	// on the way.
-	sweepGrace = 24 * time.Hour
-)
-
-// keepBlobs removes from this controller what no row names any more, and
-// fetches what it lacks, until ctx is done.
+// keepBlobs removes from this controller what no row names any more, fetches
+// what it lacks and reads everything now and then, until ctx is done.
 func (c *cloud) keepBlobs(ctx context.Context) error {
-	for ctx.Err() == nil {
-		pause(ctx, keepBlobsEvery)
-		live, err := c.liveBlobs(ctx)
-		if err != nil {
-			continue // without a Primary nothing is removed
-		}
-		_, sweepErr := blob.Sweep(ctx, c.blobs.Local(), func(digest string) bool { _, ok := live[digest]; return ok }, sweepGrace)
-		_, repairErr := c.blobs.Repair(ctx, maps.Keys(live))
-		if err := errors.Join(sweepErr, repairErr); err != nil && ctx.Err() == nil {
-			c.env.Logger.Warn("look after this controller's blobs", "err", err)
-		}
-	}
-	return nil
+	return c.blobs.Keep(ctx, blob.KeepConfig{Live: c.liveBlobs})
 }
 
 // liveBlobs is what rows name, fresh.

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stackato/stackato/controller/blob"
 	"github.com/stackato/stackato/controller/deploy"
 )
 
@@ -19,20 +20,22 @@ const (
 // Lead implements agent.CloudController.
 func (c *cloud) Lead(ctx context.Context, term uint64) {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { c.maintain(ctx, term); return nil })
+	group.Go(func() error { c.maintain(ctx); return nil })
 	group.Go(func() error { return c.again(ctx, "staging", func() error { return c.stager.Run(ctx, term) }) })
 	group.Go(func() error {
 		client := c.nomad.await(ctx)
 		if client == nil {
 			return nil
 		}
-		d := deploy.New(deploy.Config{
+		c.deployer.Store(deploy.New(deploy.Config{
 			State: func(term uint64) deploy.State { return c.asTerm(term) },
 			Nomad: client, Instances: c.instances, Image: c.settings.image, Zones: c.nodes.zones,
 			Log: c.env.Logger, Now: c.now,
-		})
-		return c.again(ctx, "deployments", func() error { return d.Run(ctx, term) })
+		}))
+		return c.again(ctx, "deployments", func() error { return c.deployer.Load().Run(ctx, term) })
 	})
+	group.Go(func() error { return c.again(ctx, "health", func() error { return c.health.Run(ctx, term) }) })
+	group.Go(func() error { return c.again(ctx, "jobs of the API", func() error { return c.api.RunJobs(ctx, term) }) })
 	_ = group.Wait() // each goes on until leadership ends
 }
 
@@ -49,11 +52,14 @@ func (c *cloud) again(ctx context.Context, name string, run func() error) error 
 
 // maintain makes what a new cluster lacks and replaces signing keys that are
 // old.
-func (c *cloud) maintain(ctx context.Context, term uint64) {
+func (c *cloud) maintain(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := c.seed(ctx, term)
+		err := c.api.Seed(ctx)
 		if err == nil {
 			err = c.uaa.Maintain(ctx)
+		}
+		if err == nil {
+			err = c.pruneMatches(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			c.env.Logger.Warn("make what a new cluster begins with; will go on trying", "err", err)
@@ -62,6 +68,16 @@ func (c *cloud) maintain(ctx context.Context, term uint64) {
 		}
 		pause(ctx, maintainEvery)
 	}
+}
+
+// pruneMatches forgets which large files packages hold whose space or blob is
+// gone.
+func (c *cloud) pruneMatches(ctx context.Context) error {
+	v, err := c.store.Read(ctx)
+	if err != nil {
+		return err
+	}
+	return blob.StateIndex{State: c.store}.Prune(ctx, c.blobs, func(guid string) bool { _, ok := v.Space(guid); return ok })
 }
 
 // pause waits for about d, or until ctx is done.

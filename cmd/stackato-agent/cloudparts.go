@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/controller/api"
 	"github.com/stackato/stackato/controller/deploy"
+	"github.com/stackato/stackato/controller/health"
 	"github.com/stackato/stackato/controller/logcache"
 	"github.com/stackato/stackato/controller/staging"
 	"github.com/stackato/stackato/controller/state"
@@ -21,6 +23,9 @@ type parts struct {
 	api    *api.API
 	stager *staging.Stager
 	specs  *deploy.Specs
+	health *health.Manager
+	// deployer is nil before this node was Primary for the first time.
+	deployer atomic.Pointer[deploy.Deployer]
 }
 
 // makeParts makes them and what is served for each system host.
@@ -48,11 +53,32 @@ func (c *cloud) makeParts() error {
 		Blobs: apiBlobs{c.blobs}, BlobStore: c.blobs, Packages: c.packages, Sealer: sealer{env},
 		Instances: c.instances, Logs: env.Logs, Now: c.now, Logger: env.Logger,
 	})
+	c.health = health.New(health.Config{
+		State:     func(term uint64) health.State { return c.asTerm(term) },
+		Instances: c.instances, Resync: c.resync, Unplaced: c.unplaced, Log: env.Logger, Now: c.now,
+	})
+	c.instances.OnChange(c.health.Observe)
 	c.web = c.byHost(map[string]http.Handler{
 		"api": c.api.Handler(), "login": c.uaa, "uaa": c.uaa,
 		"log-cache": logcache.New(logcache.Config{Nodes: c.nodes, Allowed: c.mayReadLogs, Log: env.Logger}),
 	})
 	return nil
+}
+
+// resync makes the deployer put right what differs.
+func (c *cloud) resync() {
+	if d := c.deployer.Load(); d != nil {
+		d.Resync()
+	}
+}
+
+// unplaced says why a job finds no place, "" if it does.
+func (c *cloud) unplaced(ctx context.Context, job string) (string, error) {
+	why, err := c.nomad.Unplaced(ctx, job)
+	if err != nil || why == nil {
+		return "", err
+	}
+	return why.Explain(c.nodes.zones()), nil
 }
 
 // now is the node's clock, in UTC as the API shows times.

@@ -92,7 +92,9 @@ func extract(root *os.Root, name string, h *tar.Header, content io.Reader, modes
 	}
 	switch h.Typeflag {
 	case tar.TypeReg:
-		return writeFile(root, name, mode, content)
+		// The droplet's times: an ETag made from them is the same on all
+		// instances.
+		return errors.Join(writeFile(root, name, mode, content), root.Chtimes(name, h.ModTime, h.ModTime))
 	case tar.TypeSymlink:
 		return root.Symlink(h.Linkname, name)
 	case tar.TypeLink:

@@ -19,7 +19,7 @@ import (
 func environment(l instance.Launch, p places, bundle string) ([]string, error) {
 	env := map[string]string{
 		"PATH": "/usr/local/bin:/usr/bin:/bin",
-		"LANG": "en_US.UTF-8",
+		"LANG": "C.UTF-8",
 	}
 	if path := os.Getenv("PATH"); path != "" {
 		env["PATH"] = path

@@ -42,8 +42,8 @@ var (
 	ErrMessageParse       = &Error{http.StatusBadRequest, 1001, "CF-MessageParseError", "Request invalid due to parse error: invalid request body"}
 	ErrUnprocessable      = &Error{http.StatusUnprocessableEntity, 10008, "CF-UnprocessableEntity", "The request is semantically invalid"}
 	ErrUniqueness         = &Error{http.StatusUnprocessableEntity, 10016, "CF-UniquenessError", "The name is taken"}
-	ErrBlobUnavailable    = &Error{http.StatusUnprocessableEntity, 150009, "CF-BlobstoreUnavailable", "Failed to perform operation due to blobstore unavailability."}
-	ErrBitsInvalid        = &Error{http.StatusUnprocessableEntity, 160001, "CF-AppBitsUploadInvalid", "The app upload is invalid"}
+	ErrBlobUnavailable    = &Error{http.StatusBadGateway, 150006, "CF-BlobstoreUnavailable", "Failed to perform operation due to blobstore unavailability."}
+	ErrBitsInvalid        = &Error{http.StatusBadRequest, 160001, "CF-AppBitsUploadInvalid", "The app upload is invalid"}
 	ErrBadRequest         = &Error{http.StatusBadRequest, 10004, "CF-BadRequest", "The request is invalid"}
 	ErrInvalidRequest     = &Error{http.StatusBadRequest, 10004, "CF-InvalidRequest", "The request is invalid"}
 	ErrTooLarge           = &Error{http.StatusRequestEntityTooLarge, 10017, "CF-RequestTooLarge", "The request is too large"}

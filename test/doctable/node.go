@@ -20,12 +20,13 @@ const (
 	OnVoters      = "voters"
 	OnNomad       = "Nomad nodes" // voters and dea nodes
 	OnDEA         = "dea nodes"   // with the dea role or a data-service role
+	OnRouters     = "routers"     // with the router role; controllers have it, too
 	OnLater       = "later"       // reserved: nothing is there yet
 )
 
 var (
 	binds     = []string{BindNode, BindLocal, BindAny}
-	places    = []string{OnEvery, OnControllers, OnVoters, OnNomad, OnDEA, OnLater}
+	places    = []string{OnEvery, OnControllers, OnVoters, OnNomad, OnDEA, OnRouters, OnLater}
 	protocols = []string{"tcp", "udp"}
 )
 
