@@ -70,9 +70,17 @@ type Alloc struct {
 	Stopping bool
 	// What Nomad's client said of the end.
 	ExitCode int
-	OOM      bool   // ended by the memory limit
+	OOM      bool   // ended by the memory limit, as Nomad heard in time
 	Reason   string // of a container that could not be made
 }
+
+// killed is the status of a process that was ended by SIGKILL.
+const killed = 128 + 9
+
+// OutOfMemory reports whether the memory limit ended the container, as far as
+// can be told: Docker tells of it in an event of its own, and Nomad does not
+// always wait for that. Nobody else kills a container that is not stopping.
+func (a Alloc) OutOfMemory() bool { return a.OOM || a.ExitCode == killed && !a.Stopping }
 
 // Ended reports whether the container is over for good.
 func (a Alloc) Ended() bool {

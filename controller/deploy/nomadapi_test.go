@@ -419,13 +419,13 @@ func checkEnds(t *testing.T, c *deploy.Client) {
 	if _, err := c.Register(t.Context(), jobs.Staging(build), 0); err != nil {
 		t.Fatal(err)
 	}
-	if a := end(jobs.TaskID(task.GUID)); a.State != deploy.AllocFailed || a.ExitCode != 3 || a.OOM || a.Node == "" {
+	if a := end(jobs.TaskID(task.GUID)); a.State != deploy.AllocFailed || a.ExitCode != 3 || a.OutOfMemory() || a.Node == "" {
 		t.Errorf("task that exits with 3: %+v", a)
 	}
 	if a := end(jobs.TaskID(broken.GUID)); a.State != deploy.AllocFailed || a.Reason == "" {
 		t.Errorf("task without an image: %+v", a)
 	}
-	if a := end(jobs.StagingID(build.GUID)); a.State != deploy.AllocFailed || !a.OOM {
+	if a := end(jobs.StagingID(build.GUID)); a.State != deploy.AllocFailed || !a.OutOfMemory() {
 		t.Errorf("build that uses too much memory: %+v", a)
 	}
 	within(t, "nothing is left in Nomad", func(ctx context.Context) error {

@@ -80,7 +80,7 @@ func outcome(a Alloc) (st, why string) {
 		return cf.TaskSucceeded, ""
 	case a.State == AllocLost:
 		return cf.TaskFailed, "The node that ran the task was lost"
-	case a.OOM:
+	case a.OutOfMemory():
 		return cf.TaskFailed, "Out of memory: raise the task's memory (cf run-task -m)"
 	case a.ExitCode != 0:
 		return cf.TaskFailed, fmt.Sprintf("Exited with status %d", a.ExitCode)

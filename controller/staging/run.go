@@ -112,7 +112,7 @@ func outcome(b cf.Build, all []deploy.Alloc) *failure {
 		switch {
 		case !a.Ended():
 			return nil
-		case a.OOM:
+		case a.OutOfMemory():
 			f = &failure{staging.ErrOutOfMemory, fmt.Sprintf("Staging ran out of memory: it may use %d MB. "+
 				"Give the app more (cf push -m), or ask for less while staging.", b.MemoryMB)}
 		case a.State == deploy.AllocLost:

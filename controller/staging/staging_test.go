@@ -191,6 +191,9 @@ func TestFailuresThatNobodyReports(t *testing.T) {
 		"out of memory": {-1, nil, func(a *deploy.Alloc) {
 			a.State, a.OOM, a.ExitCode = deploy.AllocFailed, true, 137
 		}, 0, "StagingOutOfMemory - Staging ran out of memory: it may use 1024 MB."},
+		"out of memory, but Nomad did not hear of it": {-1, nil, func(a *deploy.Alloc) {
+			a.State, a.ExitCode = deploy.AllocFailed, 137
+		}, 0, "StagingOutOfMemory - Staging ran out of memory: it may use 1024 MB."},
 		"stager died": {-1, nil, func(a *deploy.Alloc) {
 			a.State, a.ExitCode = deploy.AllocFailed, 2
 		}, 0, "StagingError - The stager ended with status 2 and said nothing."},
