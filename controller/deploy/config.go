@@ -49,6 +49,8 @@ type Config struct {
 	// Zones returns the placement zones that nodes are in.
 	Zones func() []string
 	Log   *slog.Logger
+	// Say writes a line into an app's log; may be nil.
+	Say func(app, line string)
 
 	// StackMeta asks for nodes that announce the stack (metadata
 	// stack_<name>).
@@ -85,6 +87,9 @@ func (c Config) withDefaults() Config {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if c.Say == nil {
+		c.Say = func(string, string) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

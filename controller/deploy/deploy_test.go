@@ -201,7 +201,11 @@ func TestRolling(t *testing.T) {
 }
 
 func TestRollingIsCalledOffWithoutProgress(t *testing.T) {
-	p := newPrimary(t, func(c *deploy.Config) { c.Deadline = time.Minute })
+	var said string
+	p := newPrimary(t, func(c *deploy.Config) {
+		c.Deadline = time.Minute
+		c.Say = func(_, line string) { said += line }
+	})
 	p.push(2)
 	p.start(false)
 	p.pass(1)
@@ -210,10 +214,15 @@ func TestRollingIsCalledOffWithoutProgress(t *testing.T) {
 	d := p.roll(cf.StrategyRolling, 2)
 	p.pass(1)
 	p.wantCounts("on its way", map[string]int{"v1": 2, "v2": 2})
+	p.nodes.crash(p.nomad.All(jobs.AppID(p.web, "v2"))[0].ID, "exit 1")
+	p.pass(1)
 	p.now = p.now.Add(time.Minute)
 	p.pass(1)
 	if got := p.deployment(d.GUID); got.Reason != cf.ReasonCanceling {
 		t.Errorf("deployment %+v, want it called off", got)
+	}
+	if !strings.HasSuffix(said, "is called off after 1m0s: instance 0: exit 1") {
+		t.Errorf("the app's log says %q", said)
 	}
 	p.pass(3)
 	p.wantCounts("called off", map[string]int{"v1": 2})

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -172,11 +173,16 @@ func (r *run) noteDeployment(d cf.Deployment, ro rollout, step bool) *move {
 	case now.After(deadline):
 		return &move{"call off deployment " + d.GUID, func(ctx context.Context, s State) error {
 			_, err := s.CancelDeployment(ctx, state.Target{GUID: d.GUID, At: now})
+			if err == nil {
+				why := cmp.Or(d.Error, "no further instance became ready")
+				r.cfg.Say(d.AppGUID, fmt.Sprintf("Deployment %s is called off after %v: %s", d.GUID, r.cfg.Deadline, why))
+			}
 			return err
 		}}
 	}
 	r.again(deadline.Sub(now))
-	if why := r.stuck(d, ro); why != d.Error {
+	// A reason stands until there is progress: instances crash and start anew.
+	if why := r.stuck(d, ro); why != "" && why != d.Error {
 		return r.progress(state.DeploymentProgress{GUID: d.GUID, Error: &why, At: now})
 	}
 	return nil

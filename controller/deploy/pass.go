@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/controller/state"
 	"github.com/stackato/stackato/jobs"
 )
@@ -56,6 +58,11 @@ func (r *run) pass(ctx context.Context) error {
 		rolling[d.AppGUID] = true
 	}
 	r.rolling.Store(&rolling)
+	for guid := range r.most {
+		if !slices.ContainsFunc(active, func(d cf.Deployment) bool { return d.GUID == guid }) {
+			delete(r.most, guid)
+		}
+	}
 	r.readLive(ctx, active)
 	p := r.plan(v)
 	r.ready = r.stillReady
