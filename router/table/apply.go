@@ -241,11 +241,11 @@ func (t *Table) applySystem(w *routing.System) (skipped int) {
 }
 
 // Dump returns the table as a snapshot, without the instances that were
-// withdrawn.
+// withdrawn. Changes go on meanwhile: the snapshot has all that the table had when
+// Dump was called, whose position it bears, and perhaps some that came later;
+// taking these in again does no harm.
 func (t *Table) Dump() *routing.Update {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	at := t.position
+	at := t.Position()
 	u := &routing.Update{Term: at.Term, Version: at.Version, Source: at.Source, Snapshot: true}
 	for _, r := range t.all() {
 		w := routing.Route{Key: r.Key, GUID: r.GUID}

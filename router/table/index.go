@@ -180,20 +180,26 @@ func (e *edit) set(host, path string, r *Route) (old *Route) {
 }
 
 func (e *edit) publish() {
-	for i := range e.index.shards {
-		s, ok := e.shards[i]
-		if !ok && !e.fresh {
-			continue
+	if e.fresh {
+		for i := range e.index.shards {
+			e.replace(i, e.shards[i])
 		}
-		before, now := 0, len(s)
-		if old := e.index.shards[i].Load(); old != nil {
-			before = len(*old)
-		}
-		if now == 0 {
-			e.index.shards[i].Store(nil)
-		} else {
-			e.index.shards[i].Store(&s)
-		}
-		e.index.hosts.Add(int64(now - before))
+		return
 	}
+	for i, s := range e.shards {
+		e.replace(i, s)
+	}
+}
+
+func (e *edit) replace(i int, s shard) {
+	before := 0
+	if old := e.index.shards[i].Load(); old != nil {
+		before = len(*old)
+	}
+	if len(s) == 0 {
+		e.index.shards[i].Store(nil)
+	} else {
+		e.index.shards[i].Store(&s)
+	}
+	e.index.hosts.Add(int64(len(s) - before))
 }
