@@ -469,6 +469,7 @@ func (p *platform) dump() []byte {
 	for _, rows := range []any{
 		v.Apps(), v.Processes(), v.ProcessVersions(), v.Tasks(), v.ServiceInstances(), v.ServiceBindings(), v.Builds(), v.Droplets(),
 		v.Packages(), v.Deployments(), v.AuditEvents(), v.JobsByState(cf.JobComplete), v.RevisionsOfApp(v.Apps()[0].GUID),
+		v.Routes(), v.Destinations(),
 	} {
 		fmt.Fprintf(&b, "%s\n", rows) // bytes as text
 	}

@@ -186,7 +186,7 @@ func (c *manifestChange) planProcesses() error {
 		}
 		u := state.ProcessUpdate{
 			GUID: p.GUID, Command: want.Command, Instances: want.Instances, MemoryMB: want.MemoryMB, DiskMB: want.DiskMB,
-			LogRateBytes: want.LogRateBytes, Version: c.r.api.NewGUID(), At: c.r.now,
+			LogRateBytes: want.LogRateBytes, Version: c.r.api.NewGUID(), Later: true, At: c.r.now,
 		}
 		var wrong, more problems
 		u.Health, wrong = checkOf(want.Health, p.Health, "Health check")

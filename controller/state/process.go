@@ -74,8 +74,11 @@ type ProcessUpdate struct {
 	Metadata     cf.MetadataPatch `json:"metadata,omitzero"`
 	// Version is the name of the version if the app is started and the
 	// process never was.
-	Version string    `json:"version"`
-	At      time.Time `json:"at"`
+	Version string `json:"version"`
+	// Later leaves a process that never ran to the app's next start: its
+	// command may come with the next droplet.
+	Later bool      `json:"later,omitempty"`
+	At    time.Time `json:"at"`
 }
 
 var updateProcess = newAudited("cf.process.update", 1, func(tx *Tx, in ProcessUpdate) (cf.Process, error) {
@@ -100,12 +103,11 @@ var updateProcess = newAudited("cf.process.update", 1, func(tx *Tx, in ProcessUp
 	if err := checkResize(tx, a, was, p); err != nil {
 		return p, err
 	}
-	if d, ok := droplets.get(tx, "id", a.DropletGUID); ok && a.State == cf.AppStarted && in.Instances != nil {
+	if a.State == cf.AppStarted && p.Version == "" && in.Instances != nil && !in.Later {
+		d, _ := droplets.get(tx, "id", a.DropletGUID)
 		if err := checkCommand(p, d); err != nil {
 			return p, err
 		}
-	}
-	if a.State == cf.AppStarted && p.Version == "" && in.Instances != nil {
 		if err := newVersion(tx, a, p, in.Version, in.At); err != nil {
 			return p, err
 		}
