@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stackato/stackato/test/cluster"
+)
+
+var update = flag.Bool("update", false, "rewrite files in scripts")
+
+// patience bounds every wait for something that happens by itself.
+const patience = 90 * time.Second
+
+// TestScripts runs testdata/script on a cluster of one node with every role.
+func TestScripts(t *testing.T) {
+	c := newCloud(t, cluster.Options{}, "small")
+	// A group: the cluster is removed after the last script.
+	t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/script") })
+}
+
+func (c *cloud) runScripts(t *testing.T, dir string) {
+	testscript.Run(t, testscript.Params{
+		Dir:             dir,
+		UpdateScripts:   *update,
+		ContinueOnError: false,
+		Setup:           c.setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cf":          c.cmdCF,
+			"get":         c.cmdGet,
+			"await":       c.cmdAwait,
+			"put":         c.cmdPut,
+			"load":        c.cmdLoad,
+			"gone":        c.cmdGone,
+			"nomad-lacks": c.cmdNomadLacks,
+			"websocket":   c.cmdWebSocket,
+			"http2":       c.cmdHTTP2,
+		},
+	})
+}
+
+// state is what the commands of a script share.
+type state struct {
+	vars []string // environment that the script began with
+	dir  string
+	load *load
+}
+
+type stateKey struct{}
+
+func stateOf(ts *testscript.TestScript) *state { return ts.Value(stateKey{}).(*state) }
+
+// setup gives a script a log-in, an organization and a space of its own.
+func (c *cloud) setup(env *testscript.Env) error {
+	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+	home := filepath.Join(env.WorkDir, ".cf-home")
+	env.Setenv("CF_HOME", home)
+	env.Setenv("CF_COLOR", "false")
+	env.Setenv("LANG", "en_US.UTF-8")
+	env.Setenv("SSL_CERT_FILE", c.caFile)
+	env.Setenv("https_proxy", c.proxy)
+	env.Setenv("SAMPLES", filepath.Join(c.root, "samples"))
+	env.Setenv("DOMAIN", domain)
+	env.Setenv("ORG", "org-"+name)
+	env.Setenv("NODE", c.Node(0).Address)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	env.Defer(cancel)
+	if err := os.Mkdir(home, 0o700); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"api", "https://api." + domain},
+		{"auth"},
+		{"create-org", "org-" + name},
+		{"create-space", "space", "-o", "org-" + name},
+		{"target", "-o", "org-" + name, "-s", "space"},
+	} {
+		vars := slices.Concat(env.Vars, []string{"CF_USERNAME=admin", "CF_PASSWORD=" + c.password})
+		if out, err := c.cf(ctx, env.WorkDir, vars, args...); err != nil {
+			return fmt.Errorf("cf %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	env.Values[stateKey{}] = &state{vars: slices.Clone(env.Vars), dir: env.WorkDir}
+	return nil
+}
+
+// cf runs the command line and returns all it prints.
+func (c *cloud) cf(ctx context.Context, dir string, vars []string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.root, "bin/cf"), args...)
+	cmd.WaitDelay = time.Second
+	cmd.Dir, cmd.Env = dir, vars
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// scriptCF is cf with a script's log-in.
+func (c *cloud) scriptCF(ctx context.Context, ts *testscript.TestScript, args []string) (string, error) {
+	s := stateOf(ts)
+	return c.cf(ctx, s.dir, s.vars, args...)
+}
+
+// cmdCF is cf ARGS…
+func (c *cloud) cmdCF(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(filepath.Join(c.root, "bin/cf"), args...)
+	switch {
+	case err == nil && neg:
+		ts.Fatalf("cf succeeded, which it must not")
+	case err != nil && !neg:
+		ts.Fatalf("cf: %v", err)
+	}
+}
+
+// cmdGet is get URL [STATUS [PATTERN]].
+func (c *cloud) cmdGet(ts *testscript.TestScript, neg bool, args []string) {
+	url, status, pattern, err := wanted(args)
+	ts.Check(err)
+	a, err := c.get(context.Background(), url, false)
+	ts.Check(err)
+	fmt.Fprint(ts.Stdout(), a.text)
+	if err := a.like(status, pattern); (err != nil) != neg {
+		ts.Fatalf("get %s: want it: %v, got %v", url, !neg, err)
+	}
+}
+
+// cmdAwait is await get … or await PATTERN cf …
+func (c *cloud) cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await get URL [STATUS [PATTERN]], or: await PATTERN cf ARGS…")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if args[0] == "get" {
+		url, status, pattern, err := wanted(args[1:])
+		ts.Check(err)
+		ts.Check(c.WaitFor(ctx, url, func() error { return c.wants(ctx, url, status, pattern) }))
+		return
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	if args[1] != "cf" {
+		ts.Fatalf("await: %q is not cf", args[1])
+	}
+	ts.Check(c.WaitFor(ctx, strings.Join(args, " "), func() error {
+		out, err := c.scriptCF(ctx, ts, args[2:])
+		if err != nil || !pattern.MatchString(out) {
+			return errors.Join(err, fmt.Errorf("no match for %q in:\n%s", pattern, out))
+		}
+		return nil
+	}))
+}
+
+// cmdPut is put NAME cf ARGS…
+func (c *cloud) cmdPut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || args[1] != "cf" {
+		ts.Fatalf("usage: put NAME cf ARGS…")
+	}
+	out, err := c.scriptCF(context.Background(), ts, args[2:])
+	if err != nil {
+		ts.Fatalf("cf: %v\n%s", err, out)
+	}
+	ts.Setenv(args[0], strings.TrimSpace(out))
+}
+
+// cmdLoad is load start URL and load stop.
+func (c *cloud) cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
+	state := stateOf(ts)
+	switch {
+	case neg || len(args) == 0:
+		ts.Fatalf("usage: load start URL, load stop")
+	case args[0] == "start" && len(args) == 2:
+		l, err := c.startLoad(context.Background(), args[1])
+		ts.Check(err)
+		state.load = l
+		ts.Defer(func() { l.stop() })
+	case args[0] == "stop" && len(args) == 1:
+		if state.load == nil {
+			ts.Fatalf("no load was started")
+		}
+		count, failed := state.load.stop()
+		ts.Logf("%d requests, %d failed", count, len(failed))
+		if count < 20 {
+			ts.Fatalf("only %d requests were made", count)
+		}
+		if len(failed) > 0 {
+			ts.Fatalf("%d of %d requests failed, first:\n%s", len(failed), count, failed[0])
+		}
+	default:
+		ts.Fatalf("load: unknown %q", args)
+	}
+}
