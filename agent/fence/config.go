@@ -43,7 +43,8 @@ type Routers interface {
 }
 
 // Observer learns of containers, so that their logs can be followed: once that
-// each started, once that it ended. The methods may be called concurrently and
+// each started, before its app writes anything, and once that it ended; for
+// one that ended early both at the same time. The methods may be called concurrently and
 // must not block. After a restart of the agent Started is called for those
 // that run.
 type Observer interface {

@@ -47,6 +47,10 @@ type Container struct {
 	Image   string // ID of the image
 	LogPath string // Docker's json-file, "" with another log driver
 
+	// LogRateBytes is how many bytes of its output a second are kept, -1 for
+	// any number. An Observer is told it.
+	LogRateBytes int64
+
 	IP       string // inside of the node; "" when it does not run
 	HostPort int    // published for instance.ContainerPort, 0 if not
 

@@ -96,9 +96,7 @@ func (f *Fence) handle(ctx context.Context, ev event) {
 			}
 			return
 		}
-		if c.running {
-			f.begun(c)
-		}
+		f.begun(c) // one that has ended already: its end is the next event
 	case "oom":
 		f.table.killed(id)
 		if f.observed(id) && ev.container.Kind == instance.KindStaging {
@@ -114,17 +112,18 @@ func (f *Fence) handle(ctx context.Context, ev event) {
 // can come first.
 func (f *Fence) begun(c Container) {
 	if c.Kind == instance.KindStaging {
-		f.observe(c)
+		f.observe(c, -1)
 		return
 	}
 	if f.table.started(c) {
 		f.cell(c, "Cell %s created a container for instance %s", f.cfg.Node, c.AllocID)
-		f.observe(c)
 	}
 }
 
-// observe tells the observer of a container, once.
-func (f *Fence) observe(c Container) {
+// observe tells the observer of a container, once: as soon as it is known how
+// much log a second is kept. Before that its app writes nothing.
+func (f *Fence) observe(c Container, logRate int64) {
+	c.LogRateBytes = logRate
 	f.mu.Lock()
 	known := f.observes[c.ID]
 	f.observes[c.ID] = true
@@ -156,19 +155,19 @@ func (f *Fence) unobserve(c Container) {
 // already, unless its launcher asks again.
 func (f *Fence) adopt(c Container) {
 	if c.Kind == instance.KindStaging {
-		f.observe(c)
+		f.observe(c, -1)
 		return
 	}
 	if !f.table.started(c) {
 		return
 	}
-	f.observe(c)
 	if f.table.held(c) > 0 {
 		return // its launcher will ask
 	}
 	f.spawn(0, func(ctx context.Context) {
 		spec, err := f.spec(ctx, c)
 		if err == nil {
+			f.observe(c, spec.LogRateBytes)
 			f.check(c, spec)
 		} else if ctx.Err() == nil {
 			f.cfg.Logger.Warn("an instance that was found running is not checked", "alloc", c.AllocID, "error", err)
@@ -183,6 +182,7 @@ func (f *Fence) ended(id string, exitCode int, oom bool) {
 		return
 	}
 	c := end.container
+	f.observe(c, -1) // if it ended before it asked: its output says why
 	f.unobserve(c)
 	switch {
 	case end.crashed:

@@ -30,10 +30,12 @@ func (f *Fence) getInstance(w http.ResponseWriter, r *http.Request, c Container)
 	spec, err := f.spec(ctx, c)
 	if err != nil {
 		if ctx.Err() == nil {
+			f.observe(c, -1) // the launcher says why it ends
 			f.cell(c, "Instance %s cannot be started: %s", c.AllocID, err)
 		}
 		return err
 	}
+	f.observe(c, spec.LogRateBytes)
 	return answer(w, instance.Launch{
 		Spec: spec, InstanceGUID: c.AllocID, Index: c.Index, Host: f.cfg.Address, Port: c.HostPort,
 		InternalIP: c.IP, StopBound: f.cfg.Timing.Withdraw, Grace: f.cfg.Timing.Grace,

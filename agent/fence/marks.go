@@ -110,13 +110,14 @@ func (t *table) killed(id string) {
 	}
 }
 
-// measured notes what an instance uses. Watchers are not told: it changes all
-// the time.
+// measured notes what an instance uses and tells watchers: controllers answer
+// from what they were told.
 func (t *table) measured(id string, u instance.Usage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byContainer(id); e != nil && e.alive {
 		e.status.Usage = u
+		t.publish(e)
 	}
 }
 

@@ -3,9 +3,14 @@ package fence
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/stackato/stackato/wire/instance"
 	"github.com/stackato/stackato/wire/routing"
@@ -122,5 +127,52 @@ func TestWatch(t *testing.T) {
 	}
 	if crash.ExitCode != 3 || crash.Crashes != 1 || crash.Ready || crash.Reason != "exited with status 3" {
 		t.Errorf("crash %+v", crash)
+	}
+}
+
+// seen is an Observer.
+type seen struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (s *seen) Started(c Container) { s.note("started", c) }
+func (s *seen) Ended(c Container)   { s.note("ended", c) }
+
+func (s *seen) note(what string, c Container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, fmt.Sprintf("%s %s %s %s", what, c.Kind, c.AppGUID, c.AllocID))
+	if what == "started" {
+		s.list = append(s.list, fmt.Sprint("rate ", c.LogRateBytes))
+	}
+}
+
+func (s *seen) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+// TestObserver: each container is told of once, with what is kept of its log,
+// also one whose launcher never asked.
+func TestObserver(t *testing.T) {
+	w, o := newWorld(), new(seen)
+	w.app(t, "p1", func(s *instance.Spec) { s.LogRateBytes = 1000 })
+	n := startNode(t, w, func(c *Config) { c.Observer = o })
+	id := n.run("a1", instance.KindApp, "p1", "v1")
+	n.awaitReady("a1")
+	docker(t, "rm", "-f", id)
+	await(t, "end", func() bool { return len(o.all()) == 3 })
+	n.run("a2", instance.KindApp, "p1", "v1", "--entrypoint", "/bin/id")
+	await(t, "second end", func() bool { return len(o.all()) == 6 })
+	n.ask("s1", instance.KindStaging, "b1", "GET", "/v1/certificates", "")
+	want := []string{
+		"started app app-p1 a1", "rate 1000", "ended app app-p1 a1", "started app app-p1 a2", "rate -1", "ended app app-p1 a2",
+		"started staging app-b1 s1", "rate -1", "ended staging app-b1 s1",
+	}
+	await(t, "third end", func() bool { return len(o.all()) == len(want) })
+	if diff := cmp.Diff(want, o.all()); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -55,14 +55,14 @@ func newTable(cfg Config) *table {
 // ready says that the table knows all that runs: snapshots may go out.
 func (t *table) ready() { t.once.Do(func() { close(t.listed) }) }
 
-// started notes a running container. It may be called again for the same one;
-// it reports whether it is new.
+// started notes a container that was started. It may be called again for the
+// same one; it reports whether it is new.
 func (t *table) started(c Container) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byAlloc[c.AllocID]
-	if e != nil && e.container.ID == c.ID {
-		return false
+	if e != nil && (e.container.ID == c.ID || c.created.Before(e.container.created)) {
+		return false // known, or the news is late
 	}
 	if e != nil {
 		e.stopChecks()

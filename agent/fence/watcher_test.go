@@ -93,15 +93,15 @@ func TestTooManyWatchers(t *testing.T) {
 // allocation's changes nothing.
 func TestLateNews(t *testing.T) {
 	table := testTable()
-	old := Container{ID: "old", AllocID: "a", Kind: instance.KindApp}
-	now := Container{ID: "new", AllocID: "a", Kind: instance.KindApp}
+	old := Container{ID: "old", AllocID: "a", Kind: instance.KindApp, created: time.Unix(1, 0)}
+	now := Container{ID: "new", AllocID: "a", Kind: instance.KindApp, created: time.Unix(2, 0)}
 	table.started(old)
 	table.died("old", 1, false)
 	table.started(now)
 	table.running(now)
 	table.setReady(now, true)
 	want := table.all()[0]
-	if table.running(old) || table.setReady(old, false) || table.begin(old, func() {}) {
+	if table.started(old) || table.running(old) || table.setReady(old, false) || table.begin(old, func() {}) {
 		t.Error("a late success counts")
 	}
 	if _, ok := table.stop(old); ok {
