@@ -21,6 +21,19 @@ func serveNodeParts(s *rpc.Server, r *runtime) {
 		}
 		return d.fence.Watch(ctx, func(rep instance.Report) error { return send(&rep) })
 	})
+	rpc.Handle(s, methodStats, func(_ context.Context, _ rpc.Caller, req *statsRequest) (*instance.Report, error) {
+		d, err := partOf[*dea](r, node.DEA)
+		if err != nil {
+			return nil, err
+		}
+		out := &instance.Report{Instances: []instance.Status{}}
+		for _, s := range d.fence.Stats() {
+			if s.ProcessGUID == req.Process {
+				out.Instances = append(out.Instances, s)
+			}
+		}
+		return out, nil
+	})
 	rpc.Handle(s, methodConfirm, func(_ context.Context, _ rpc.Caller, req *confirmRequest) (*rpc.Empty, error) {
 		d, err := partOf[*dea](r, node.DEA)
 		if err != nil {
@@ -91,6 +104,15 @@ func (c nodeCalls) States(ctx context.Context, n node.Node, report func(instance
 		}
 		report(*rep)
 	}
+}
+
+// Measure implements NodeCalls.
+func (c nodeCalls) Measure(ctx context.Context, n node.Node, process string) ([]instance.Status, error) {
+	r, err := rpc.Call(ctx, c.r.client, target(n), methodStats, &statsRequest{process})
+	if err != nil {
+		return nil, err
+	}
+	return r.Instances, nil
 }
 
 // ReadLogs implements NodeCalls.

@@ -146,6 +146,8 @@ type NodeCalls interface {
 	// States calls report with a snapshot and then changes of the instances
 	// on a node, until ctx is done or the connection is lost.
 	States(ctx context.Context, n node.Node, report func(instance.Report)) error
+	// Measure returns a process' instances on a node with what they use.
+	Measure(ctx context.Context, n node.Node, process string) ([]instance.Status, error)
 	// ReadLogs reads lines that a node holds.
 	ReadLogs(ctx context.Context, n node.Node, r logs.ReadRequest) (logs.ReadResponse, error)
 	// HeldBlob and HoldBlob read and write a controller's copy of a blob,

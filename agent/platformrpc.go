@@ -18,6 +18,10 @@ import (
 // maxUpload bounds a droplet or build cache on its way to a controller.
 const maxUpload = 4 << 30
 
+type statsRequest struct {
+	Process string `json:"process"`
+}
+
 type confirmRequest struct {
 	AllocID string `json:"alloc_id"`
 	Address string `json:"address"`
@@ -45,6 +49,7 @@ var (
 // What nodes answer.
 var (
 	methodStates   = rpc.StreamMethod[rpc.Empty, instance.Report]{Name: "fence.states", Callers: rpc.Controller, MaxItem: 64 << 20}
+	methodStats    = rpc.Method[statsRequest, instance.Report]{Name: "fence.stats", Callers: rpc.Controller, Timeout: 2 * time.Second}
 	methodConfirm  = rpc.Method[confirmRequest, rpc.Empty]{Name: "fence.confirm", Callers: rpc.Member, Timeout: 2 * time.Second}
 	methodWithdraw = rpc.Method[routing.Withdrawal, rpc.Empty]{Name: "router.withdraw", Callers: rpc.Member, Timeout: 5 * time.Second}
 	methodReadLogs = rpc.Method[logs.ReadRequest, logs.ReadResponse]{Name: "logs.read", Callers: rpc.Controller, Timeout: 5 * time.Second, MaxResponse: 128 << 20}

@@ -62,6 +62,15 @@ func (c cloudNodes) States(ctx context.Context, id string, report func(instance.
 	return c.env.Nodes.States(ctx, n, report)
 }
 
+// Measure implements instances.Nodes.
+func (c cloudNodes) Measure(ctx context.Context, id, process string) ([]instance.Status, error) {
+	n, err := c.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return c.env.Nodes.Measure(ctx, n, process)
+}
+
 // LogNodes implements logcache.Nodes.
 func (c cloudNodes) LogNodes(string) []string {
 	return ids(c.with(node.NewRoleSet(node.DEA, node.Router, node.Controller)))

@@ -21,6 +21,8 @@ type Nodes interface {
 	// States calls report with a snapshot of a node's instances and then with
 	// changes, until ctx is done or the connection is lost.
 	States(ctx context.Context, node string, report func(instance.Report)) error
+	// Measure returns a process' instances on a node with what they use.
+	Measure(ctx context.Context, node, process string) ([]instance.Status, error)
 }
 
 // Config is what a table is made from. Nodes is needed.
@@ -131,9 +133,45 @@ func (t *Table) OfApp(appGUID string) []instance.Status {
 	return t.pick(t.byApp[appGUID])
 }
 
-// Measure is OfProcess: nodes measure by themselves every few seconds.
-func (t *Table) Measure(_ context.Context, processGUID string) []instance.Status {
-	return t.OfProcess(processGUID)
+// measureWithin bounds how long a node may take to say what instances use.
+const measureWithin = time.Second
+
+// Measure is OfProcess with what the instances use, asked from their nodes now.
+// A node that does not answer within a second costs its figures only.
+func (t *Table) Measure(ctx context.Context, processGUID string) []instance.Status {
+	ctx, cancel := context.WithTimeout(ctx, measureWithin)
+	defer cancel()
+	out := t.OfProcess(processGUID)
+	var (
+		mu    sync.Mutex
+		used  = map[string]instance.Usage{}
+		group sync.WaitGroup
+	)
+	asked := map[string]bool{}
+	for _, s := range out {
+		if asked[s.Node] || t.Stale(s.Node) {
+			continue
+		}
+		asked[s.Node] = true
+		group.Go(func() {
+			list, err := t.cfg.Nodes.Measure(ctx, s.Node, processGUID)
+			if err != nil {
+				t.cfg.Logger.Debug("measure instances", "node", s.Node, "err", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range list {
+				used[m.AllocID] = m.Usage
+			}
+		})
+	}
+	group.Wait()
+	for i, s := range out {
+		if u, ok := used[s.AllocID]; ok {
+			out[i].Usage = u
+		}
+	}
+	return out
 }
 
 // Restart makes the node start an instance anew.

@@ -63,6 +63,27 @@ func (n *nodes) States(ctx context.Context, id string, report func(instance.Repo
 	}
 }
 
+func (n *nodes) Measure(_ context.Context, id, process string) ([]instance.Status, error) {
+	if id == "b" {
+		return nil, errors.New("away")
+	}
+	s := status("1", process, 0, true)
+	s.Usage.MemBytes = 42
+	return []instance.Status{s}, nil
+}
+
+func TestMeasure(t *testing.T) {
+	n := newNodes("a", "b")
+	table := run(t, instances.Config{Nodes: n})
+	n.say["a"] <- instance.Report{Snapshot: true, Instances: []instance.Status{status("1", "p", 0, true)}}
+	n.say["b"] <- instance.Report{Snapshot: true, Instances: []instance.Status{status("2", "p", 1, true)}}
+	eventually(t, "both", func() bool { return len(table.OfProcess("p")) == 2 })
+	got := table.Measure(t.Context(), "p")
+	if len(got) != 2 || got[0].Usage.MemBytes != 42 || got[1].Usage.MemBytes != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func run(t *testing.T, cfg instances.Config) *instances.Table {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
