@@ -51,8 +51,11 @@ func (f *Fence) followOnce(ctx context.Context, synced func()) error {
 	return f.cfg.Engine.events(ctx, since, func(ev event) { f.handle(ctx, ev) })
 }
 
-// resync compares the table with what the engine has.
+// resync compares the table with what the engine has. What is believed to run
+// is noted before the engine is asked: a container that starts in between is
+// in neither.
 func (f *Fence) resync(ctx context.Context) error {
+	alive, staging := f.table.alive(), f.staging()
 	list, err := f.containers(ctx)
 	if err != nil {
 		return err
@@ -61,12 +64,12 @@ func (f *Fence) resync(ctx context.Context) error {
 	for _, c := range list {
 		present[c.ID] = c
 	}
-	for _, c := range f.staging() {
+	for _, c := range staging {
 		if now, ok := present[c.ID]; !ok || !now.running {
 			f.unobserve(c)
 		}
 	}
-	for _, c := range f.table.alive() {
+	for _, c := range alive {
 		if now, ok := present[c.ID]; !ok || !now.running {
 			f.ended(c.ID, now.exitCode, now.oom)
 		}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -346,7 +347,13 @@ func runNode(t *testing.T, w *world, cfg Config) *node {
 		}
 	})
 	t.Cleanup(n.stop)
-	await(t, "the socket", func() bool { _, err := os.Stat(f.Socket()); return err == nil })
+	await(t, "the socket", func() bool {
+		conn, err := net.Dial("unix", f.Socket())
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 	return n
 }
 

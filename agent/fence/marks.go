@@ -110,14 +110,13 @@ func (t *table) killed(id string) {
 	}
 }
 
-// measured notes what an instance uses and tells watchers: controllers answer
-// from what they were told.
+// measured notes what an instance uses. Watchers are not told: it changes all
+// the time, and who wants to know asks.
 func (t *table) measured(id string, u instance.Usage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byContainer(id); e != nil && e.alive {
 		e.status.Usage = u
-		t.publish(e)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,5 +119,36 @@ func TestLateNews(t *testing.T) {
 	table.killed("old")
 	if got := table.all()[0]; got != want || !got.Ready || got.Crashes != 1 {
 		t.Errorf("%+v, was %+v", got, want)
+	}
+}
+
+// TestStartDuringList: a container that starts while the engine is listing is
+// not in the list, and has not ended for that.
+func TestStartDuringList(t *testing.T) {
+	var f *Fence // set before anybody asks the engine
+	during := Container{ID: "c1", AllocID: "a1", Kind: instance.KindApp, running: true}
+	socket := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Api-Version", "1.41")
+		if strings.HasSuffix(r.URL.Path, "/containers/json") {
+			f.table.started(during)
+			w.Write([]byte("[]"))
+		}
+	})
+	var err error
+	f, err = New(Config{Engine: newEngine(t, socket), Dir: t.TempDir(), Node: "n", Address: "10.0.0.1", Controllers: newWorld()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.resync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := f.Stats(); len(s) != 1 || s[0].State != instance.Starting {
+		t.Errorf("after the first list: %+v", s)
+	}
+	if err := f.resync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := f.Stats(); len(s) != 1 || s[0].State != instance.Crashed {
+		t.Errorf("after the second, without it: %+v", s)
 	}
 }
