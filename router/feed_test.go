@@ -235,6 +235,32 @@ func TestDrain(t *testing.T) {
 	<-stopped
 }
 
+// TestDrainWaitsForWebSockets when nothing else is in flight: net/http does not
+// count them.
+func TestDrainWaitsForWebSockets(t *testing.T) {
+	feed := newControllers()
+	r := start(t, feed, nil)
+	_, b := app(t, "one", websocketEcho)
+	feed.set(routeTo("app.example.com", "", b))
+	r.routed(t, "app.example.com", 200)
+	ws, in := upgrade(t, r)
+	stopped := make(chan struct{})
+	go func() { r.stop(); close(stopped) }()
+	eventually(t, "no new connections", func() bool {
+		c, err := net.Dial("tcp", r.http)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	for range 200 {
+		echoed(t, ws, in, "still here")
+		time.Sleep(100 * time.Microsecond) // what would cut it has its chance
+	}
+	ws.Close()
+	<-stopped
+}
+
 func TestDrainIsBounded(t *testing.T) {
 	feed := newControllers()
 	r := start(t, feed, func(c *router.Config) { c.DrainTimeout = 50 * time.Millisecond })

@@ -119,6 +119,12 @@ func TestFileIsWrittenAtTheEnd(t *testing.T) {
 			if err := apply(snapshot(v + 1)); err != nil {
 				return err
 			}
+			for v == 0 { // the next write is an hour away then
+				if _, err := os.Stat(file); err == nil {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
 		}
 		close(applied)
 		<-ctx.Done()
