@@ -164,6 +164,19 @@ func TestRefusedByNomad(t *testing.T) {
 	p.wantCounts("tried again", map[string]int{"v1": 1})
 }
 
+// A job could never be given an image later.
+func TestNoJobWithoutAnImage(t *testing.T) {
+	image := ""
+	p := newPrimary(t, func(c *deploy.Config) { c.Image = func(string) string { return image } })
+	p.push(1)
+	p.start(false)
+	p.pass(2)
+	p.wantCounts("no image", map[string]int{})
+	image = "stack:1"
+	p.pass(3)
+	p.wantCounts("an image", map[string]int{"v1": 1})
+}
+
 func TestRolling(t *testing.T) {
 	p := newPrimary(t, nil)
 	p.push(3)

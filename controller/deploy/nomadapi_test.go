@@ -193,6 +193,8 @@ func TestClientAgainstNomad(t *testing.T) {
 
 // observer tells a table of instances what Nomad says of the app's jobs.
 type observer struct {
+	instances.Nodes // what is not asked here
+
 	client *deploy.Client
 	world  *world
 }
@@ -243,7 +245,7 @@ func checkRolling(t *testing.T, c *deploy.Client) {
 	const asked = 2
 	w := newWorld(t.Context(), t)
 	w.now = time.Now()
-	o := observer{c, w}
+	o := observer{client: c, world: w}
 	table := instances.New(instances.Config{Nodes: o, Logger: slog.New(slog.DiscardHandler)})
 	image := scratch(t)
 	cfg := w.config()

@@ -177,9 +177,9 @@ func (r *run) forgetRetries() {
 func (r *run) do(ctx context.Context, o op) (func(), error) {
 	switch {
 	case o.job != nil:
-		job := o.job()
-		if job == nil {
-			return nil, errors.New("the rows do not say what it runs: restart the app (cf restart)")
+		job, err := o.job()
+		if err != nil {
+			return nil, err
 		}
 		index, err := r.cfg.Nomad.Register(ctx, job, o.index)
 		return func() { r.view.put(Job{ID: o.id, Index: index, Count: o.count}) }, err

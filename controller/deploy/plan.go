@@ -1,6 +1,9 @@
 package deploy
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/hashicorp/nomad/api"
 
 	"github.com/stackato/stackato/controller/cf"
@@ -11,14 +14,26 @@ import (
 // want is a job that shall be there.
 type want struct {
 	count int // 1 for tasks and builds
-	make  func() *api.Job
+	make  func() (*api.Job, error)
+}
+
+// errGone means that a row names another that is not there.
+var errGone = errors.New("the rows do not say what it runs: restart the app (cf restart)")
+
+// image returns the image of a stack. A job without one could not be mended:
+// jobs change in their count only.
+func (r *run) image(stack string) (string, error) {
+	if image := r.cfg.Image(stack); image != "" {
+		return image, nil
+	}
+	return "", fmt.Errorf("there is no image of the stack %q yet", stack)
 }
 
 // op is one write to Nomad.
 type op struct {
 	id    string
-	job   func() *api.Job // registers, if not nil
-	scale bool            // else scales to count, or else removes
+	job   func() (*api.Job, error) // registers, if not nil
+	scale bool                     // else scales to count, or else removes
 	count int
 	index uint64
 }
@@ -57,7 +72,7 @@ func (r *run) plan(v *state.View) *plan {
 		}
 	}
 	for _, b := range v.BuildsInState(cf.BuildStaging) {
-		p.want[jobs.StagingID(b.GUID)] = want{1, func() *api.Job { return r.buildJob(v, b) }}
+		p.want[jobs.StagingID(b.GUID)] = want{1, func() (*api.Job, error) { return r.buildJob(v, b) }}
 	}
 	for _, st := range []string{cf.TaskPending, cf.TaskRunning, cf.TaskCanceling} {
 		for _, t := range v.TasksInState(st) {
@@ -77,16 +92,17 @@ func (p *plan) process(r *run, v *state.View, proc cf.Process, version string, n
 		p.want[id] = want{count: n} // as it is; the common case
 		return
 	}
-	p.want[id] = want{n, func() *api.Job {
+	p.want[id] = want{n, func() (*api.Job, error) {
 		pv, ok := v.ProcessVersion(proc.GUID, version)
 		if !ok {
-			return nil
+			return nil, errGone
 		}
+		image, err := r.image(pv.Stack)
 		return jobs.App(jobs.Process{
 			App: pv.AppGUID, GUID: pv.ProcessGUID, Type: pv.Type, Version: version, Instances: n,
-			Size: jobs.Size{MemoryMB: pv.MemoryMB, DiskMB: pv.DiskMB}, Image: r.cfg.Image(pv.Stack),
+			Size: jobs.Size{MemoryMB: pv.MemoryMB, DiskMB: pv.DiskMB}, Image: image,
 			Placement: r.placement(pv.PlacementZone, pv.Stack),
-		})
+		}), err
 	}}
 }
 
@@ -100,15 +116,16 @@ func (r *run) placement(zone, stack string) jobs.Placement {
 
 // buildJob places a build where its app will run: a zone that does not exist
 // shows before anything is staged.
-func (r *run) buildJob(v *state.View, b cf.Build) *api.Job {
+func (r *run) buildJob(v *state.View, b cf.Build) (*api.Job, error) {
 	app, ok := v.App(b.AppGUID)
 	if !ok {
-		return nil
+		return nil, errGone
 	}
+	image, err := r.image(b.Stack)
 	return jobs.Staging(jobs.Build{
 		App: b.AppGUID, GUID: b.GUID, Size: jobs.Size{MemoryMB: b.MemoryMB, DiskMB: b.DiskMB},
-		Image: r.cfg.Image(b.Stack), Placement: r.placement(app.PlacementZone, b.Stack),
-	})
+		Image: image, Placement: r.placement(app.PlacementZone, b.Stack),
+	}), err
 }
 
 // ops are the differences between what is wanted and what Nomad has.

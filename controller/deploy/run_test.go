@@ -16,7 +16,11 @@ import (
 )
 
 // reporter is a node that tells a real table of what the scheduler placed.
-type reporter struct{ nodes *nodes }
+type reporter struct {
+	instances.Nodes // what is not asked here
+
+	nodes *nodes
+}
 
 func (reporter) DEAs() ([]string, <-chan struct{}) { return []string{"node"}, nil }
 
@@ -48,7 +52,7 @@ func (r reporter) States(ctx context.Context, _ string, report func(instance.Rep
 func TestRun(t *testing.T) {
 	w := newWorld(t.Context(), t)
 	w.now = time.Now()
-	table := instances.New(instances.Config{Nodes: reporter{w.nodes}, Logger: slog.New(slog.DiscardHandler)})
+	table := instances.New(instances.Config{Nodes: reporter{nodes: w.nodes}, Logger: slog.New(slog.DiscardHandler)})
 	cfg := w.config()
 	cfg.Instances, cfg.Now, cfg.Settle, cfg.Resync = table, nil, time.Millisecond, 50*time.Millisecond
 	d := deploy.New(cfg)

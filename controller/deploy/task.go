@@ -21,11 +21,12 @@ func (p *plan) task(r *run, t cf.Task) {
 	case t.State == cf.TaskCanceling:
 		p.endTask(r, t, cf.TaskFailed, "The task was cancelled")
 	case !ok && t.State == cf.TaskPending:
-		p.want[id] = want{1, func() *api.Job {
+		p.want[id] = want{1, func() (*api.Job, error) {
+			image, err := r.image(t.Stack)
 			return jobs.Task(jobs.AppTask{
-				App: t.AppGUID, GUID: t.GUID, Size: jobs.Size{MemoryMB: t.MemoryMB, DiskMB: t.DiskMB},
-				Image: r.cfg.Image(t.Stack), Placement: r.placement(t.PlacementZone, t.Stack),
-			})
+				App: t.AppGUID, GUID: t.GUID, Name: t.Name, Size: jobs.Size{MemoryMB: t.MemoryMB, DiskMB: t.DiskMB},
+				Image: image, Placement: r.placement(t.PlacementZone, t.Stack),
+			}), err
 		}}
 	case !ok:
 		p.endTask(r, t, cf.TaskFailed, "The scheduler lost the task")

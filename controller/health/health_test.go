@@ -24,6 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // cluster is a table of instances that follows one node, and real rows.
 type cluster struct {
+	instances.Nodes // what is not asked here
+
 	t       *testing.T
 	store   *state.Store
 	table   *instances.Table

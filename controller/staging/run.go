@@ -99,8 +99,14 @@ func (s *Stager) verdict(ctx context.Context, b cf.Build) (*failure, error) {
 		return nil, nil
 	}
 	u, err := s.cfg.Nomad.Unplaced(ctx, job)
-	if err != nil || u == nil || u.Full() && age < s.cfg.PlaceWithin {
+	switch {
+	case err != nil:
 		return nil, err
+	case u == nil && age >= s.cfg.PlaceWithin:
+		return &failure{staging.ErrInsufficient, fmt.Sprintf(
+			"The scheduler did not start the build within %v. (kato status)", s.cfg.PlaceWithin)}, nil
+	case u == nil, u.Full() && age < s.cfg.PlaceWithin:
+		return nil, nil
 	}
 	return &failure{staging.ErrInsufficient, u.Explain(set.Zones)}, nil
 }

@@ -213,7 +213,8 @@ func TestFailuresThatNobodyReports(t *testing.T) {
 			&deploy.Unplaced{Nodes: 2, Exhausted: 2, Dimensions: map[string]int{"memory": 2}},
 			nil, 2 * time.Minute, "InsufficientResources - No DEA has enough room: memory is used up on 2 nodes.",
 		},
-		"no DEA": {0, &deploy.Unplaced{}, nil, 6 * time.Second, "InsufficientResources - No DEA is there"},
+		"not taken": {0, nil, nil, 2 * time.Minute, "InsufficientResources - The scheduler did not start the build within 1m0s."},
+		"no DEA":    {0, &deploy.Unplaced{}, nil, 6 * time.Second, "InsufficientResources - No DEA is there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
