@@ -70,7 +70,9 @@ func (f *Fence) resync(ctx context.Context) error {
 		}
 	}
 	for _, c := range alive {
-		if now, ok := present[c.ID]; !ok || !now.running {
+		if now, ok := present[c.ID]; !ok {
+			f.ended(c.ID, unknownStatus, false)
+		} else if !now.running {
 			f.ended(c.ID, now.exitCode, now.oom)
 		}
 	}

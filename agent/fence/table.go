@@ -101,6 +101,10 @@ func (t *table) held(c Container) time.Duration {
 	return 0
 }
 
+// unknownStatus is the exit status of a container that was removed while the
+// engine could not be asked.
+const unknownStatus = -1
+
 // died notes the end of a container and says what it was.
 func (t *table) died(id string, exitCode int, oom bool) (end ending, ok bool) {
 	t.mu.Lock()
@@ -113,7 +117,7 @@ func (t *table) died(id string, exitCode int, oom bool) (end ending, ok bool) {
 	e.stopChecks()
 	e.oom = e.oom || oom
 	s := &e.status
-	s.Ready, s.ExitCode, s.OOM = false, exitCode, e.oom
+	s.Ready, s.ExitCode, s.OOM = false, max(exitCode, 0), e.oom
 	end = ending{container: e.container}
 	switch {
 	case e.container.Kind == instance.KindTask:
@@ -147,6 +151,8 @@ func (e *entry) why(exitCode int) string {
 		return "out of memory"
 	case e.failing != "":
 		return e.failing
+	case exitCode == unknownStatus:
+		return "ended, nobody knows how"
 	case exitCode > 128 && exitCode < 128+65:
 		return fmt.Sprintf("ended by signal %d (exit status %d)", exitCode-128, exitCode)
 	}

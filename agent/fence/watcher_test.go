@@ -148,7 +148,7 @@ func TestStartDuringList(t *testing.T) {
 	if err := f.resync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s := f.Stats(); len(s) != 1 || s[0].State != instance.Crashed {
+	if s := f.Stats(); len(s) != 1 || s[0].State != instance.Crashed || s[0].Reason != "ended, nobody knows how" {
 		t.Errorf("after the second, without it: %+v", s)
 	}
 }
