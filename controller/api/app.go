@@ -99,19 +99,19 @@ func listApps(r *request) (response, error) {
 			return r.includedSpacesOf(what["space"] || what["space.organization"], what["space.organization"] || what["org"], spaces)
 		},
 		present: presentApp,
-	}.serve(r, r.appsToList())
+	}.serveRefs(r, r.appsToList())
 }
 
 // appsToList are the apps that the user may read, of the spaces that the query
 // names.
-func (r *request) appsToList() iter.Seq[cf.App] {
+func (r *request) appsToList() iter.Seq[*cf.App] {
 	may := r.spacesWith(auth.AppRead)
-	return func(yield func(cf.App) bool) {
+	return func(yield func(*cf.App) bool) {
 		if r.query.Has("lifecycle_type") && r.query.Get("lifecycle_type") != "buildpack" {
 			return
 		}
 		if !r.query.Has("space_guids") {
-			for _, a := range r.view.Apps() {
+			for a := range r.view.EachApp("") {
 				if may(a.SpaceGUID) && !yield(a) {
 					return
 				}
@@ -120,11 +120,11 @@ func (r *request) appsToList() iter.Seq[cf.App] {
 		}
 		done := map[string]bool{}
 		for _, space := range list(r.query.Get("space_guids")) {
-			if done[space] || !may(space) {
+			if space == "" || done[space] || !may(space) {
 				continue
 			}
 			done[space] = true
-			for _, a := range r.view.AppsOfSpace(space) {
+			for a := range r.view.EachApp(space) {
 				if !yield(a) {
 					return
 				}

@@ -52,6 +52,17 @@ type page struct {
 // serve answers with the page of rows that the query asks for. Rows must
 // already be limited to what the user may see.
 func (l listing[T]) serve(r *request, rows iter.Seq[T]) (response, error) {
+	return l.serveRefs(r, func(yield func(*T) bool) {
+		for row := range rows {
+			if !yield(&row) {
+				return
+			}
+		}
+	})
+}
+
+// serveRefs is serve for rows of the state itself, which are not changed.
+func (l listing[T]) serveRefs(r *request, rows iter.Seq[*T]) (response, error) {
 	if err := l.checkQuery(r.query); err != nil {
 		return response{}, err
 	}
@@ -73,8 +84,8 @@ func (l listing[T]) serve(r *request, rows iter.Seq[T]) (response, error) {
 	}
 	var found []*T
 	for row := range rows {
-		if match(&row) {
-			found = append(found, &row)
+		if match(row) {
+			found = append(found, row)
 		}
 	}
 	slices.SortFunc(found, compare)
@@ -214,7 +225,10 @@ func (l listing[T]) comparer(by string) (func(a, b *T) int, error) {
 		return nil, cf.ErrBadQuery.With("The query parameter is invalid: Order by can only be: '%s'", strings.Join(sortedKeys(orders), "', '"))
 	}
 	return func(a, b *T) int {
-		c := cmp.Or(first(a, b), cmp.Compare(l.resource(a).GUID, l.resource(b).GUID))
+		c := first(a, b)
+		if c == 0 {
+			c = cmp.Compare(l.resource(a).GUID, l.resource(b).GUID)
+		}
 		if descending {
 			return -c
 		}

@@ -26,7 +26,6 @@ type App struct {
 	Env             SecretMap `json:"env,omitempty"`
 	RevisionsOff    bool      `json:"revisions_off,omitempty"`
 	SSHOff          bool      `json:"ssh_off,omitempty"`
-	FileBasedVCAP   bool      `json:"file_based_vcap,omitempty"`
 	PlacementZone   string    `json:"placement_zone,omitempty"` // "" is "default"
 	RevisionGUID    string    `json:"revision_guid,omitempty"`  // of the newest
 	RevisionVersion int       `json:"revision_version,omitempty"`

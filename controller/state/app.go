@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/stackato/stackato/controller/cf"
@@ -21,6 +22,15 @@ func (v *View) AppByName(spaceGUID, name string) (cf.App, bool) {
 
 // Apps returns all apps, the oldest first.
 func (v *View) Apps() []cf.App { return apps.list(v, "created_prefix", "") }
+
+// EachApp yields all apps, the oldest first, or those of one space if it is
+// not "". The rows are the state's own: never change them.
+func (v *View) EachApp(spaceGUID string) iter.Seq[*cf.App] {
+	if spaceGUID != "" {
+		return apps.refs(v, "space", spaceGUID)
+	}
+	return apps.refs(v, "created_prefix", "")
+}
 
 // AppsOfSpace returns the apps of a space, in no useful order.
 func (v *View) AppsOfSpace(spaceGUID string) []cf.App { return apps.list(v, "space", spaceGUID) }
@@ -75,7 +85,6 @@ type AppUpdate struct {
 	PlacementZone *string          `json:"placement_zone,omitempty"`
 	RevisionsOff  *bool            `json:"revisions_off,omitempty"`
 	SSHOff        *bool            `json:"ssh_off,omitempty"`
-	FileBasedVCAP *bool            `json:"file_based_vcap,omitempty"`
 	Env           cf.SecretMap     `json:"env,omitempty"` // a nil value removes a variable
 	Metadata      cf.MetadataPatch `json:"metadata,omitzero"`
 	At            time.Time        `json:"at"`
@@ -97,7 +106,6 @@ var updateApp = newAudited("cf.app.update", 1, func(tx *Tx, in AppUpdate) (cf.Ap
 	set(&a.PlacementZone, in.PlacementZone)
 	set(&a.RevisionsOff, in.RevisionsOff)
 	set(&a.SSHOff, in.SSHOff)
-	set(&a.FileBasedVCAP, in.FileBasedVCAP)
 	a.Env = a.Env.Patched(in.Env)
 	a.Metadata = a.Patched(in.Metadata)
 	a.UpdatedAt = in.At

@@ -72,6 +72,19 @@ func (t table[T]) get(r reader, index string, args ...any) (row T, ok bool) {
 // each yields the rows that an index finds, in the index' order. The table
 // must not be changed meanwhile: collect first.
 func (t table[T]) each(r reader, index string, args ...any) iter.Seq[T] {
+	rows := t.refs(r, index, args...)
+	return func(yield func(T) bool) {
+		for row := range rows {
+			if !yield(*row) {
+				return
+			}
+		}
+	}
+}
+
+// refs is each without copies: the rows are the state's own and must never be
+// changed. It is for tables that grow large.
+func (t table[T]) refs(r reader, index string, args ...any) iter.Seq[*T] {
 	it, err := r.handle().Get(t.name, index, args...)
 	if err != nil {
 		panic(fmt.Sprintf("state: list %s by %s: %v", t.name, index, err))
@@ -79,9 +92,9 @@ func (t table[T]) each(r reader, index string, args ...any) iter.Seq[T] {
 	if ws := r.watches(); ws != nil {
 		ws.Add(it.WatchCh())
 	}
-	return func(yield func(T) bool) {
+	return func(yield func(*T) bool) {
 		for raw := it.Next(); raw != nil; raw = it.Next() {
-			if !yield(*raw.(*T)) {
+			if !yield(raw.(*T)) {
 				return
 			}
 		}
