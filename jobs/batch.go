@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -9,6 +11,7 @@ import (
 // AppTask is a one-off command with an app's droplet.
 type AppTask struct {
 	App, GUID string
+	Name      string // the source of its lines in the app's log
 	Size      Size
 	Image     string
 	Placement Placement
@@ -16,10 +19,12 @@ type AppTask struct {
 
 // Task is the job of a task: it runs once, and its end is final.
 func Task(t AppTask) *api.Job {
+	// Nomad would put something in place of ${…}.
+	name := cmp.Or(strings.ReplaceAll(t.Name, "${", "_{"), "task")
 	return batch(TaskID(t.GUID), container{
 		image: t.Image, entrypoint: launcher, size: t.Size,
 		labels: map[string]string{
-			LabelKind: KindTask, LabelApp: t.App, LabelProcess: t.GUID, LabelType: "task", LabelVersion: "",
+			LabelKind: KindTask, LabelApp: t.App, LabelProcess: t.GUID, LabelType: name, LabelVersion: "",
 		},
 	}, t.Placement)
 }

@@ -39,7 +39,7 @@ func TestGolden(t *testing.T) {
 		"app":      App(web()),
 		"app-zone": App(zoned),
 		"app-tiny": App(tiny),
-		"task":     Task(AppTask{App: appGUID, GUID: taskGUID, Size: Size{MemoryMB: 64, DiskMB: 128}, Image: image}),
+		"task":     Task(AppTask{App: appGUID, GUID: taskGUID, Name: "migrate ${node.unique.name}", Size: Size{MemoryMB: 64, DiskMB: 128}, Image: image}),
 		"staging": Staging(Build{
 			App: appGUID, GUID: buildGUID, Size: Size{MemoryMB: 1024, DiskMB: 4096}, Image: image,
 			Placement: Placement{Stack: "stackato"},
