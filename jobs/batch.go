@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"cmp"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -19,12 +18,10 @@ type AppTask struct {
 
 // Task is the job of a task: it runs once, and its end is final.
 func Task(t AppTask) *api.Job {
-	// Nomad would put something in place of ${…}.
-	name := cmp.Or(strings.ReplaceAll(t.Name, "${", "_{"), "task")
 	return batch(TaskID(t.GUID), container{
 		image: t.Image, entrypoint: launcher, size: t.Size,
 		labels: map[string]string{
-			LabelKind: KindTask, LabelApp: t.App, LabelProcess: t.GUID, LabelType: name, LabelVersion: "",
+			LabelKind: KindTask, LabelApp: t.App, LabelProcess: t.GUID, LabelType: cmp.Or(t.Name, "task"), LabelVersion: "",
 		},
 	}, t.Placement)
 }

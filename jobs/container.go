@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -66,7 +67,7 @@ func (c container) config() map[string]any {
 	out := map[string]any{
 		"image":        c.image,
 		"entrypoint":   []string{c.entrypoint},
-		"labels":       []map[string]string{c.labels},
+		"labels":       []map[string]string{literal(c.labels)},
 		"cap_drop":     []string{"all"},
 		"cap_add":      capabilities,
 		"security_opt": []string{"no-new-privileges"},
@@ -79,6 +80,16 @@ func (c container) config() map[string]any {
 	}
 	if c.port {
 		out["ports"] = []string{PortLabel}
+	}
+	return out
+}
+
+// literal keeps Nomad from putting something in place of ${…} in what
+// developers named.
+func literal(labels map[string]string) map[string]string {
+	out := make(map[string]string, len(labels))
+	for k, v := range labels {
+		out[k] = strings.ReplaceAll(v, "${", "_{")
 	}
 	return out
 }

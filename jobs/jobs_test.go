@@ -134,3 +134,15 @@ func TestShares(t *testing.T) {
 		}
 	}
 }
+
+// Nomad would replace what looks like one of its variables.
+func TestNamesStayWhatTheyAre(t *testing.T) {
+	p := web()
+	p.Type = "${node.unique.id}"
+	for _, j := range []*api.Job{App(p), Task(AppTask{GUID: taskGUID, Name: p.Type})} {
+		labels := j.TaskGroups[0].Tasks[0].Config["labels"].([]map[string]string)[0]
+		if got := labels[LabelType]; got != "_{node.unique.id}" {
+			t.Errorf("label %q", got)
+		}
+	}
+}
