@@ -213,7 +213,7 @@ func checkApp(t *testing.T, n *node, p jobs.Process) {
 	})
 	for key, want := range map[string]any{
 		"pid": 1.0, "uid": 0.0, "write": true, "chown": true, "other": true, "secret": "for root",
-		"CapEff": "00000000000000e1", "NoNewPrivs": "1", "setuid": nil, "setgroups": nil,
+		"CapEff": "00000000000001e1", "NoNewPrivs": "1", "setuid": nil, "setgroups": nil,
 	} {
 		if got[key] != want {
 			t.Errorf("in the container %s is %v, want %v", key, got[key], want)
