@@ -46,7 +46,9 @@ func TestAppFromLabelToRoute(t *testing.T) {
 
 	// Stopping: routers first, then the app.
 	servedOn := make(chan string, 1)
+	w.mu.Lock()
 	w.onOut = func(routing.Withdrawal) { servedOn <- n.get("alloc1", "/health") }
+	w.mu.Unlock()
 	docker(t, "stop", "-t", "30", id)
 	if body := <-servedOn; body != "" {
 		t.Errorf("the app did not serve while routers let it go: %s", body)
