@@ -15,8 +15,8 @@ import (
 // roleParts runs what this node's roles need inside of the agent: fence for
 // the DEA, the router. Roles come and go; a part that fails is started again.
 type roleParts struct {
-	r    *runtime
-	make map[node.Role]func() (rolePart, error)
+	r      *runtime
+	makers map[node.Role]func() (rolePart, error)
 
 	mu    sync.Mutex
 	parts map[node.Role]*runningPart
@@ -59,10 +59,10 @@ const (
 var errPartStarting = errors.New("it is starting")
 
 func newRoleParts(r *runtime) *roleParts {
-	p := &roleParts{r: r, parts: map[node.Role]*runningPart{}, make: map[node.Role]func() (rolePart, error){}}
+	p := &roleParts{r: r, parts: map[node.Role]*runningPart{}, makers: map[node.Role]func() (rolePart, error){}}
 	if r.agent.platform != nil {
-		p.make[node.DEA] = func() (rolePart, error) { return newDEA(r) }
-		p.make[node.Router] = func() (rolePart, error) { return newRouterRole(r) }
+		p.makers[node.DEA] = func() (rolePart, error) { return newDEA(r) }
+		p.makers[node.Router] = func() (rolePart, error) { return newRouterRole(r) }
 	}
 	return p
 }
@@ -77,7 +77,7 @@ func (p *roleParts) run(ctx context.Context) error {
 		case <-changed:
 		}
 	}
-	for role := range p.make {
+	for role := range p.makers {
 		p.stop(role)
 	}
 	return nil
@@ -85,37 +85,35 @@ func (p *roleParts) run(ctx context.Context) error {
 
 func (p *roleParts) reconcile(ctx context.Context, a cluster.Assignment) {
 	has := a.Self.Roles.Without(a.Self.StoppedRoles)
-	for role, make := range p.make {
+	for role, open := range p.makers {
 		if has.Has(role) && p.r.isRemoved() == nil {
-			p.start(ctx, role, make)
+			p.start(ctx, role, open)
 		} else {
 			p.stop(role)
 		}
 	}
 }
 
-func (p *roleParts) start(ctx context.Context, role node.Role, make func() (rolePart, error)) {
+func (p *roleParts) start(ctx context.Context, role node.Role, open func() (rolePart, error)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.parts[role] != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	run := &runningPart{cancel: cancel, done: closable(), err: errPartStarting}
+	run := &runningPart{cancel: cancel, done: make(chan struct{}), err: errPartStarting}
 	p.parts[role] = run
 	go func() {
 		defer close(run.done)
-		p.keep(ctx, role, run, make)
+		p.keep(ctx, role, run, open)
 	}()
 }
 
-func closable() chan struct{} { return make(chan struct{}) }
-
 // keep runs the part again and again.
-func (p *roleParts) keep(ctx context.Context, role node.Role, run *runningPart, make func() (rolePart, error)) {
+func (p *roleParts) keep(ctx context.Context, role node.Role, run *runningPart, open func() (rolePart, error)) {
 	for pause := partPause; ctx.Err() == nil; pause = min(2*pause, partPauseMax) {
 		began := time.Now()
-		part, err := make()
+		part, err := open()
 		if err == nil {
 			run.set(part, nil)
 			err = part.Run(ctx)
@@ -169,7 +167,7 @@ func (p *roleParts) get(role node.Role) (rolePart, error) {
 
 // state is how a role's part fares.
 func (p *roleParts) state(role node.Role) (local.State, string) {
-	if p.make[role] == nil {
+	if p.makers[role] == nil {
 		return local.StateRunning, ""
 	}
 	part, err := p.get(role)

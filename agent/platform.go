@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/consensus"
 	"github.com/stackato/stackato/agent/node"
@@ -57,8 +59,9 @@ type CloudController interface {
 	HasBlob(ctx context.Context, digest string) (BlobInfo, error)
 }
 
-// Router is the router of one node.
+// Router is the router of one node. Its metrics are shown with the node's.
 type Router interface {
+	prometheus.Collector
 	Run(ctx context.Context) error
 	// Withdraw takes an instance out. When it returns nil no new request
 	// goes there.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stackato/stackato/agent/cluster"
@@ -22,6 +23,7 @@ func itoa(i int) string { return strconv.Itoa(i) }
 // routerRole is the router's part inside of the agent.
 type routerRole struct {
 	Router
+	metrics     prometheus.Registerer
 	certificate *appCertificate
 }
 
@@ -44,11 +46,15 @@ func newRouterRole(r *runtime) (*routerRole, error) {
 		Certificate: c.get, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
 		Logs: logStore{r}, Logger: r.log,
 	})
-	return &routerRole{rt, c}, err
+	return &routerRole{rt, r.agent.http.reg, c}, err
 }
 
 // Run implements rolePart.
 func (p *routerRole) Run(ctx context.Context) error {
+	if err := p.metrics.Register(p); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	defer p.metrics.Unregister(p)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.certificate.run(ctx) })
 	group.Go(func() error { return p.Router.Run(ctx) })
@@ -57,7 +63,7 @@ func (p *routerRole) Run(ctx context.Context) error {
 
 // routeFeed follows the routes of a controller, this node's own first.
 func (r *runtime) routeFeed(ctx context.Context, update func(*routing.Update) error) error {
-	var last error = errNoRole(node.Controller)
+	last := errNoRole(node.Controller)
 	for _, n := range r.askOrder() {
 		if !r.seen(n.ID) {
 			continue

@@ -61,7 +61,8 @@ func newCloud(env agent.ControllerEnv) (*cloud, error) {
 		State: c.store, Instances: c.instances, System: c.system, Term: env.Consensus.PrimaryTerm,
 		Source: string(env.Self.ID) + "/" + uuid.NewString(), Logger: env.Logger,
 	})
-	return c, c.makeParts()
+	c.makeParts()
+	return c, nil
 }
 
 // Run implements agent.CloudController.

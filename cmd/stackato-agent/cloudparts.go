@@ -29,7 +29,7 @@ type parts struct {
 }
 
 // makeParts makes them and what is served for each system host.
-func (c *cloud) makeParts() error {
+func (c *cloud) makeParts() {
 	env := c.env
 	c.uaa = uaa.New(uaa.Config{
 		State: c.store, Sealer: sealer{env}, Admin: firstAdmin{env.Cluster},
@@ -62,7 +62,6 @@ func (c *cloud) makeParts() error {
 		"api": c.api.Handler(), "login": c.uaa, "uaa": c.uaa,
 		"log-cache": logcache.New(logcache.Config{Nodes: c.nodes, Allowed: c.mayReadLogs, Log: env.Logger}),
 	})
-	return nil
 }
 
 // resync makes the deployer put right what differs.

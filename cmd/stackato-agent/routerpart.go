@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/router"
@@ -22,6 +23,9 @@ func (f feed) Subscribe(ctx context.Context, _ routing.Position, apply func(*rou
 	return f(ctx, apply)
 }
 
+// drainWithin bounds how long requests go on when the agent ends.
+const drainWithin = 10 * time.Second
+
 func newRouter(env agent.RouterEnv) (agent.Router, error) {
 	if err := os.MkdirAll(env.Dir, 0o700); err != nil {
 		return nil, err
@@ -30,7 +34,8 @@ func newRouter(env agent.RouterEnv) (agent.Router, error) {
 		HTTP: env.HTTP, HTTPS: env.HTTPS, Certificates: env.Certificate,
 		Feed: feed(env.Feed), TableFile: filepath.Join(env.Dir, "routes.json"),
 		SystemTLS: env.ControllerTLS, Confirm: env.Confirm,
-		AccessLog: filepath.Join(env.Dir, "access.log"), Log: env.Logs.Append, Logger: env.Logger,
+		DrainTimeout: drainWithin,
+		AccessLog:    filepath.Join(env.Dir, "access.log"), Log: env.Logs.Append, Logger: env.Logger,
 	})
 	return routerPart{r}, err
 }
