@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -95,7 +96,7 @@ func TestAppIsPowerless(t *testing.T) {
 func TestWatch(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", nil)
-	n := startNode(t, w, nil)
+	n := startNode(t, w, func(c *Config) { c.Timing.Interval = time.Hour }) // its end alone is to be seen
 	n.run("alloc1", instance.KindApp, "p1", "v1")
 	n.awaitReady("alloc1")
 	errEnough := errors.New("enough")
