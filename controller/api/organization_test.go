@@ -253,6 +253,21 @@ func TestSharedDomainKeepsItsOrganization(t *testing.T) {
 	w.newRoute(third, w.private, "y", "").fails(cf.ErrUnprocessable, "Invalid domain. Domain 'acme.test' is not available in organization 'third'.")
 }
 
+func TestQuotaIsMadeAndGivenAtOnce(t *testing.T) {
+	w := newWorld(t)
+	with := func(space string) string {
+		return w.fill(`{"name":"new","relationships":{"organization":{"data":{"guid":"{org}"}},"spaces":{"data":[{"guid":"` + space + `"}]}}}`)
+	}
+	w.admin("POST", "/v3/space_quotas", with("nothing")).fails(cf.ErrUnprocessable, "")
+	a := w.admin("POST", "/v3/space_quotas", with(w.space)).want(201)
+	if got := a.get("relationships.spaces.data.0.guid"); got != w.space {
+		t.Errorf("given to %q: %s", got, a.body)
+	}
+	if got := w.admin("GET", "/v3/spaces/"+w.space, nil).get("relationships.quota.data.guid"); got != a.guid() {
+		t.Errorf("the space has quota %q, want %s", got, a.guid())
+	}
+}
+
 func TestAuditEvents(t *testing.T) {
 	w := newWorld(t)
 	w.as("space_developer", "PATCH", "/v3/routes/"+w.route, `{"metadata":{"labels":{"a":"b"}}}`).want(200)

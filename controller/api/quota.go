@@ -138,11 +138,7 @@ func createOrganizationQuota(r *request) (response, error) {
 	if err := r.decode(&body); err != nil {
 		return response{}, err
 	}
-	resp, q, err := r.createQuota(body, "")
-	if orgs := body.Relationships.Organizations.guids(); err == nil && len(orgs) > 0 {
-		err = r.store().AssignQuota(r.Context(), state.QuotaAssignment{GUID: q.GUID, Orgs: orgs, At: r.now})
-	}
-	return resp, err
+	return r.createQuota(body, "", state.QuotaAssignment{Orgs: body.Relationships.Organizations.guids()})
 }
 
 func createSpaceQuota(r *request) (response, error) {
@@ -157,27 +153,33 @@ func createSpaceQuota(r *request) (response, error) {
 	if _, err := r.organization(org, auth.SpaceQuotaWrite); err != nil {
 		return response{}, err
 	}
-	resp, q, err := r.createQuota(body, org)
-	if spaces := body.Relationships.Spaces.guids(); err == nil && len(spaces) > 0 {
-		err = r.store().AssignQuota(r.Context(), state.QuotaAssignment{GUID: q.GUID, Spaces: spaces, At: r.now})
-	}
-	return resp, err
+	return r.createQuota(body, org, state.QuotaAssignment{Spaces: body.Relationships.Spaces.guids()})
 }
 
-func (r *request) createQuota(body quotaBody, org string) (response, cf.Quota, error) {
+// createQuota makes a quota and gives it to whom the body names, or does
+// neither.
+func (r *request) createQuota(body quotaBody, org string, to state.QuotaAssignment) (response, error) {
 	q := cf.Quota{Resource: r.resource(), OrgGUID: org, Name: deref(body.Name, "")}
 	q.PaidServices = true
 	p := nameProblem(q.Name)
 	body.apply(&q.Limits, &p)
 	if err := p.err(); err != nil {
-		return response{}, q, err
+		return response{}, err
 	}
-	ctx := r.audit("audit."+quotaParty(q).Type+".create", quotaParty(q), org, "", nil)
-	if err := r.store().CreateQuota(ctx, q); err != nil {
-		return response{}, q, err
+	var b state.Batch
+	b.CreateQuota(q)
+	if len(to.Orgs)+len(to.Spaces) > 0 {
+		to.GUID, to.At = q.GUID, r.now
+		b.AssignQuota(to)
 	}
-	resp, err := created(presentQuota(r, q))
-	return resp, q, err
+	event := r.event("audit."+quotaParty(q).Type+".create", quotaParty(q), "", nil)
+	event.OrgGUID = org
+	b.RecordEvent(event)
+	if err := r.store().Apply(r.Context(), &b); err != nil {
+		return response{}, err
+	}
+	r.view = r.store().Local()
+	return created(presentQuota(r, q))
 }
 
 func updateOrganizationQuota(r *request) (response, error) {

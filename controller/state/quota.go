@@ -62,6 +62,9 @@ func (s *Store) CreateQuota(ctx context.Context, q cf.Quota) error {
 	return err
 }
 
+// CreateQuota is like Store.CreateQuota.
+func (b *Batch) CreateQuota(q cf.Quota) { createQuota.queue(b, q) }
+
 // QuotaUpdate changes what is not nil.
 type QuotaUpdate struct {
 	GUID   string     `json:"guid"`
@@ -160,3 +163,6 @@ func (s *Store) AssignQuota(ctx context.Context, a QuotaAssignment) error {
 	_, err := assignQuota.do(ctx, s, a)
 	return err
 }
+
+// AssignQuota is like Store.AssignQuota.
+func (b *Batch) AssignQuota(a QuotaAssignment) { assignQuota.queue(b, a) }
