@@ -30,7 +30,7 @@ func (c *cloud) Lead(ctx context.Context, term uint64) {
 		c.deployer.Store(deploy.New(deploy.Config{
 			State: func(term uint64) deploy.State { return c.asTerm(term) },
 			Nomad: client, Instances: c.instances, Image: c.settings.image, Zones: c.nodes.zones,
-			Log: c.env.Logger, Now: c.now,
+			Say: c.tell, Log: c.env.Logger, Now: c.now,
 		}))
 		return c.again(ctx, "deployments", func() error { return c.deployer.Load().Run(ctx, term) })
 	})

@@ -94,9 +94,12 @@ func (c *cloud) asTerm(term uint64) *state.Store {
 	return c.store.AsTerm(term)
 }
 
-// say writes a line of staging into an app's log.
-func (c *cloud) say(app, line string) {
-	c.env.Logs.Append(logs.Line{Time: c.now().UnixNano(), AppGUID: app, SourceType: logs.SourceStaging, InstanceID: "0", Message: []byte(line)})
+// say writes a line of staging into an app's log, tell one of the API.
+func (c *cloud) say(app, line string)  { c.write(logs.SourceStaging, app, line) }
+func (c *cloud) tell(app, line string) { c.write(logs.SourceAPI, app, line) }
+
+func (c *cloud) write(source, app, line string) {
+	c.env.Logs.Append(logs.Line{Time: c.now().UnixNano(), AppGUID: app, SourceType: source, InstanceID: "0", Message: []byte(line)})
 }
 
 func (c *cloud) stagingSettings() staging.Settings {
