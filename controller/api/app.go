@@ -2,6 +2,7 @@ package api
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/stackato/stackato/controller/auth"
@@ -174,12 +175,25 @@ func (l *lifecycleBody) check(r *request) error {
 	var p problems
 	p.check(len(l.Data.Credentials) == 0, "Lifecycle credentials are not supported")
 	if l.Data.Stack != nil {
-		p.check(*l.Data.Stack == r.api.Stack, "Stack must be an existing stack: '"+r.api.Stack+"'")
+		p = append(p, r.stackProblems(*l.Data.Stack)...)
 	}
 	if l.Data.Buildpacks != nil {
 		p = append(p, r.buildpackProblems(*l.Data.Buildpacks)...)
 	}
 	return p.err()
+}
+
+// stackProblems says which stacks there are.
+func (r *request) stackProblems(name string) problems {
+	if _, known := r.view.StackByName(name); known {
+		return nil
+	}
+	var names []string
+	for _, s := range r.view.Stacks() {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return problems{"Stack must be an existing stack: '" + strings.Join(names, "', '") + "'"}
 }
 
 // buildpackProblems checks that buildpacks are known by name or are https git

@@ -43,6 +43,8 @@ type platform struct {
 	dir     string // with the app that is pushed
 	lines   *lineStore
 	running *fakeInstances
+	// uploaded is the size of each package upload.
+	uploaded []int64
 	// stage says how a build ends; nil is with a droplet.
 	stage func(b cf.Build) (types map[string]string, failure string)
 }
@@ -249,6 +251,10 @@ func newServer(t *testing.T, change ...func(*Config)) *platform {
 	}
 	p.api = New(config)
 	mux.Handle("/", p.api.Handler())
+	mux.HandleFunc("POST /v3/packages/{guid}/upload", func(w http.ResponseWriter, r *http.Request) {
+		p.uploaded = append(p.uploaded, r.ContentLength) // one client, one upload at a time
+		p.api.Handler().ServeHTTP(w, r)
+	})
 	mux.HandleFunc("POST /oauth/token", token)
 	mux.Handle("/api/v1/", logcache.New(logcache.Config{
 		Nodes: p.lines, Allowed: func(context.Context, *http.Request, string) error { return nil },

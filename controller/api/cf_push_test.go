@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -142,9 +143,32 @@ func TestStrategiesWithTheRealClient(t *testing.T) {
 	p.cf("push", "c", "-c", "run this", "-i", "2", "-m", "64M", "-k", "100M", "-u", "process", "-b", "staticfile_buildpack", "--strategy", "rolling").
 		has("instances: 2/2", "start command: run this", "memory usage: 64M")
 	p.cf("push", "c", "--strategy", "canary").has("Active deployment with status PAUSED", "canary-steps: 1/1")
+	p.cf("push", "c", "--strategy", "canary", "--instance-steps", "20,60", "--no-wait").has("canary-steps: 1/2")
 	p.cf("continue-deployment", "c").has("TIP: Run 'cf app c' to view app status.")
 	p.cf("push", "c", "--no-route", "--no-start")
 	p.cf("app", "c").lacks("c.stackato.test")
+}
+
+// TestSecondUploadWithTheRealClient: a large file is sent once.
+func TestSecondUploadWithTheRealClient(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	noise := make([]byte, 200_000)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32()) //nolint:gosec // no secret: what does not compress
+	}
+	p.write("large.txt", string(noise))
+	p.cf("push", "a", "--no-start")
+	p.write("index.html", "<h1>two</h1>")
+	p.cf("push", "a", "--no-start").has("Uploading files...")
+	a, _ := p.store.Local().AppByName("dev-space", "a")
+	all := p.store.Local().PackagesOfApp(a.GUID)
+	if len(all) != 2 || all[1].State != cf.PackageReady || all[1].Blob.Size < all[0].Blob.Size/2 {
+		t.Errorf("packages %+v", all)
+	}
+	if len(p.uploaded) != 2 || p.uploaded[1] > p.uploaded[0]/2 {
+		t.Errorf("uploaded bytes %v: the second upload should be small", p.uploaded)
+	}
 }
 
 // TestRefusedPushesWithTheRealClient: each says why.

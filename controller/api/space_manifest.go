@@ -143,8 +143,8 @@ func (c *manifestChange) planApp() error {
 	if want.Buildpacks != nil {
 		p = append(p, c.r.buildpackProblems(*want.Buildpacks)...)
 	}
-	if want.Stack != nil && *want.Stack != c.r.api.Stack {
-		p.check(false, "Stack must be an existing stack: '"+c.r.api.Stack+"' (field stack)")
+	if want.Stack != nil {
+		p = append(p, c.r.stackProblems(*want.Stack)...)
 	}
 	if want.PlacementZone != nil {
 		p = append(p, zoneProblems(*want.PlacementZone)...)
