@@ -64,7 +64,7 @@ type Limits struct {
 	PackageSize  int64 // bytes of a package upload; default 1 GiB
 	DropletSize  int64 // bytes of a droplet upload; default 2 GiB
 	PackFileSize int64 // bytes of a buildpack upload; default 1 GiB
-	AppMemoryMB  int   // of one instance when none is named; default 1024
+	AppMemoryMB  int   // of one instance when none is named; default 256
 	AppDiskMB    int   // of one instance when none is named; default 1024
 	MaxDiskMB    int   // most of one instance; default 10240
 }
@@ -142,7 +142,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.PackageSize, 1<<30)
 	setDefault(&l.DropletSize, 2<<30)
 	setDefault(&l.PackFileSize, 1<<30)
-	setDefault(&l.AppMemoryMB, 1024)
+	setDefault(&l.AppMemoryMB, 256)
 	setDefault(&l.AppDiskMB, 1024)
 	setDefault(&l.MaxDiskMB, 10240)
 	return l

@@ -18,7 +18,7 @@ func TestAppsWithTheRealClient(t *testing.T) {
 	p.cf("scale", "a", "-i", "3").has("instances: 3/3")
 	p.cf("scale", "a", "-f", "-m", "128M", "-k", "256M").has("memory usage: 128M")
 	p.cf("restart-app-instance", "a", "1").has("OK")
-	if got := p.running.restarted; len(got) != 1 || got[0][len(got[0])-2:] != "-1" {
+	if got := p.running.restarts(); len(got) != 1 || got[0][len(got[0])-2:] != "-1" {
 		t.Errorf("restarted %v", got)
 	}
 	p.cfFails("restart-app-instance", "a", "7").has("Instance 7 of process web not found")

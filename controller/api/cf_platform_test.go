@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,18 +34,18 @@ import (
 // logs, and somebody who stages, runs and deploys whatever the rows ask for.
 type platform struct {
 	*testing.T
-	api     *API
-	store   *state.Store
-	blobs   *blob.Dir
-	server  *httptest.Server
-	url     string
-	bin     string
-	home    string
-	dir     string // with the app that is pushed
-	lines   *lineStore
-	running *fakeInstances
-	// uploaded is the size of each package upload.
-	uploaded []int64
+	api      *API
+	store    *state.Store
+	blobs    *blob.Dir
+	server   *httptest.Server
+	url      string
+	bin      string
+	home     string
+	dir      string // with the app that is pushed
+	lines    *lineStore
+	running  *fakeInstances
+	mu       sync.Mutex
+	uploaded []int64 // size of each package upload
 	// stage says how a build ends; nil is with a droplet.
 	stage func(b cf.Build) (types map[string]string, failure string)
 }
@@ -252,7 +253,9 @@ func newServer(t *testing.T, change ...func(*Config)) *platform {
 	p.api = New(config)
 	mux.Handle("/", p.api.Handler())
 	mux.HandleFunc("POST /v3/packages/{guid}/upload", func(w http.ResponseWriter, r *http.Request) {
-		p.uploaded = append(p.uploaded, r.ContentLength) // one client, one upload at a time
+		p.mu.Lock()
+		p.uploaded = append(p.uploaded, r.ContentLength)
+		p.mu.Unlock()
 		p.api.Handler().ServeHTTP(w, r)
 	})
 	mux.HandleFunc("POST /oauth/token", token)
@@ -319,8 +322,11 @@ func (p *platform) live() {
 func (p *platform) finishBuild(ctx context.Context, b cf.Build) bool {
 	now := time.Now().UTC()
 	types, failure := map[string]string{"web": "serve"}, ""
-	if p.stage != nil {
-		types, failure = p.stage(b)
+	p.mu.Lock()
+	stage := p.stage
+	p.mu.Unlock()
+	if stage != nil {
+		types, failure = stage(b)
 	}
 	p.lines.Append(logs.Line{Time: now.UnixNano(), AppGUID: b.AppGUID, SourceType: logs.SourceStaging, Message: []byte("Staging...")})
 	f := state.BuildFinish{GUID: b.GUID, Error: failure, At: now}
@@ -480,4 +486,24 @@ func (p *platform) dump() []byte {
 		fmt.Fprintf(&b, "%s\n", rows) // bytes as text
 	}
 	return b.Bytes()
+}
+
+// staging sets how builds end.
+func (p *platform) staging(f func(cf.Build) (map[string]string, string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stage = f
+}
+
+// uploads returns the size of each package upload.
+func (p *platform) uploads() []int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.uploaded)
+}
+
+func (f *fakeInstances) restarts() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.restarted)
 }

@@ -166,8 +166,8 @@ func TestSecondUploadWithTheRealClient(t *testing.T) {
 	if len(all) != 2 || all[1].State != cf.PackageReady || all[1].Blob.Size < all[0].Blob.Size/2 {
 		t.Errorf("packages %+v", all)
 	}
-	if len(p.uploaded) != 2 || p.uploaded[1] > p.uploaded[0]/2 {
-		t.Errorf("uploaded bytes %v: the second upload should be small", p.uploaded)
+	if sizes := p.uploads(); len(sizes) != 2 || sizes[1] > sizes[0]/2 {
+		t.Errorf("uploaded bytes %v: the second upload should be small", sizes)
 	}
 }
 
@@ -182,11 +182,11 @@ func TestRefusedPushesWithTheRealClient(t *testing.T) {
 	if apps := p.store.Local().Apps(); len(apps) != 0 {
 		t.Errorf("refused pushes left apps: %+v", apps)
 	}
-	p.stage = func(cf.Build) (map[string]string, string) {
+	p.staging(func(cf.Build) (map[string]string, string) {
 		return nil, "NoAppDetectedError - An app was not successfully detected by any available buildpack"
-	}
+	})
 	p.cfFails("push", "x").has("An app was not successfully detected by any available buildpack")
-	p.stage = nil
+	p.staging(nil)
 	p.running.setCrash(true)
 	p.cfFails("push", "x").has("Start unsuccessful")
 }

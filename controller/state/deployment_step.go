@@ -134,10 +134,8 @@ var finishDeployment = newCommand("cf.deployment.finish", 1, func(tx *Tx, in Tar
 		return d, err
 	}
 	for _, p := range processes.list(tx, "app", d.AppGUID) {
-		if p.GUID != d.ProcessGUID {
-			if err := newVersion(tx, a, p, d.NewVersion, in.At); err != nil {
-				return d, err
-			}
+		if p.GUID != d.ProcessGUID && newVersion(tx, a, p, d.NewVersion, in.At) != nil {
+			continue // its droplet was deleted meanwhile: what runs goes on
 		}
 		p.Version = d.NewVersion
 		processes.put(tx, p)
