@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ type cloud struct {
 	caFile   string // authority of the router's certificate
 	password string // of admin
 	image    string
+	// avoid is a node that no request is led to, nil for none.
+	avoid atomic.Pointer[cluster.Node]
 }
 
 // newCloud makes a cluster that lives as long as the test. stack is small or
@@ -93,6 +96,9 @@ func (c *cloud) dial(ctx context.Context, network, addr string) (net.Conn, error
 	}
 	last := errors.New("no node is on")
 	for _, n := range c.Nodes() {
+		if n == c.avoid.Load() {
+			continue
+		}
 		d := net.Dialer{Timeout: time.Second}
 		conn, err := d.DialContext(ctx, network, net.JoinHostPort(n.Address, port))
 		if err == nil {
@@ -137,7 +143,7 @@ func (c *cloud) startProxy(t *testing.T) string {
 	return s.URL
 }
 
-// nomad asks the Nomad of a node that is on.
+// nomad asks the Nomad of the Primary.
 func (c *cloud) nomad(ctx context.Context, path string) (string, error) {
 	n, err := c.Primary(ctx)
 	if err != nil {

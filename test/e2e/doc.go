@@ -7,16 +7,22 @@
 //
 //	cf ARGS…                          the cf command line
 //	await PATTERN cf ARGS…            repeats it until its output matches
-//	get URL [STATUS [PATTERN]]        one request through the router; the answer
+//	get [-H HEADER] URL [STATUS [PATTERN]]
+//	                                  one request through the router; the answer
 //	                                  (header and body) is standard output
 //	await get URL [STATUS [PATTERN]]  repeats it until it is as wanted
-//	put NAME cf ARGS…                 keeps the output in a variable
-//	load start URL, load stop         requests without end; stop wants that
-//	                                  every one of them was answered with 200
+//	put NAME [.KEY.…] cf ARGS…        keeps the output, or what stands below the
+//	                                  keys of its JSON, in a variable
+//	load start URL, load stop [N]     requests without end; stop wants that all of
+//	                                  them, or all but N, were answered with 200
 //	gone APP-GUID                     within 60 s nothing is left of an app
 //	nomad-lacks TEXT                  TEXT is nowhere in Nomad's state
 //	websocket URL                     sends a message and wants it back
 //	http2 URL                         a request by HTTP/2
+//	node VARIABLE primary             the name of the Primary; from now on requests
+//	                                  go to other nodes' routers
+//	node kill NAME, node start NAME   cuts a node's power, switches it on again
+//	spread APP-GUID COUNT             the app's instances are on so many nodes
 //
 // The test's own proxy leads all names below the cluster's domain to a router
 // that is on.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -42,19 +43,25 @@ type answer struct {
 	text   string
 }
 
-func (c *cloud) get(ctx context.Context, url string, http2 bool) (answer, error) {
+// get makes one request, with headers as "Name: value".
+func (c *cloud) get(ctx context.Context, url string, http2 bool, headers ...string) (answer, error) {
 	client, err := c.client(http2)
 	if err != nil {
 		return answer{}, err
 	}
 	defer client.CloseIdleConnections()
-	return request(ctx, client, url)
+	return request(ctx, client, url, headers...)
 }
 
-func request(ctx context.Context, client *http.Client, url string) (answer, error) {
+func request(ctx context.Context, client *http.Client, url string, headers ...string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return answer{}, err
+	}
+	for _, h := range headers {
+		if name, value, ok := strings.Cut(h, ": "); ok {
+			req.Header.Set(name, value)
+		}
 	}
 	resp, err := client.Do(req)
 	if err != nil {
