@@ -2,17 +2,20 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stackato/stackato/agent/apptail"
+	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/fence"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
@@ -30,6 +33,7 @@ type dea struct {
 	fence  *fence.Fence
 	guard  *fence.Guard
 	tail   *apptail.Tailer
+	image  atomic.Pointer[string] // that apps run in, nil while it is not known
 }
 
 func newDEA(r *runtime) (*dea, error) {
@@ -52,7 +56,7 @@ func newDEA(r *runtime) (*dea, error) {
 	d.fence, err = fence.New(fence.Config{
 		Engine: engine, Dir: r.cfg.path("fence"), Node: string(self.ID), Address: self.Address,
 		Programs: r.cfg.programs("stackato-launcher", "stackato-stager"), Controllers: fenceControllers{r}, Routers: fenceRouters{r},
-		Log: d.line, Observer: d, Guard: d.guard, Logger: r.log, Now: r.cfg.Now,
+		Log: d.line, Observer: d, Guard: d.guard, Images: d.images, Logger: r.log, Now: r.cfg.Now,
 	})
 	return d, err
 }
@@ -80,6 +84,7 @@ func (d *dea) Run(ctx context.Context) error {
 	group.Go(func() error { return d.tail.Run(ctx) })
 	group.Go(func() error { return d.fence.Run(ctx) })
 	group.Go(func() error { return d.watchNodes(ctx) })
+	group.Go(func() error { return d.watchImage(ctx) })
 	err := group.Wait()
 	if !d.r.dir.get().Self.Roles.Has(node.DEA) { // else containers run on while the agent is replaced
 		err = errors.Join(err, d.guard.Remove(context.WithoutCancel(ctx)))
@@ -98,6 +103,37 @@ func (d *dea) watchNodes(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// imageInterval is between two looks at which image apps run in.
+const imageInterval = 10 * time.Second
+
+// watchImage learns which image apps run in, so that Ready can say whether it is here.
+func (d *dea) watchImage(ctx context.Context) error {
+	for {
+		resp, err := ask(ctx, d.r, cluster.MethodSettings, &cluster.SettingsRequest{Prefix: SettingStackImage})
+		if err == nil {
+			image := ""
+			for _, s := range resp.Settings {
+				if s.Key == SettingStackImage && json.Unmarshal(s.Value, &image) != nil {
+					image = "" // not a string: as if not set
+				}
+			}
+			d.image.Store(&image)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(imageInterval):
+		}
+	}
+}
+
+func (d *dea) images() []string {
+	if image := d.image.Load(); image != nil && *image != "" {
+		return []string{*image}
+	}
+	return nil
 }
 
 // Ready implements rolePart.
@@ -135,7 +171,7 @@ func (r *runtime) routerPorts() []netip.AddrPort {
 // Started implements fence.Observer.
 func (d *dea) Started(c fence.Container) {
 	d.tail.Follow(apptail.Container{
-		ID: c.ID, AppGUID: c.AppGUID, SourceType: sourceType(c), InstanceID: instanceID(c), RateBytes: -1,
+		ID: c.ID, AppGUID: c.AppGUID, SourceType: sourceType(c), InstanceID: instanceID(c), RateBytes: c.LogRateBytes,
 	})
 }
 
@@ -250,7 +286,7 @@ func askRaw[Req, Resp any](ctx context.Context, r *runtime, m rpc.RawMethod[Req,
 type fenceRouters struct{ r *runtime }
 
 func (f fenceRouters) Withdraw(ctx context.Context, w routing.Withdrawal) error {
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group // one that fails must not keep the others from being told
 	for _, n := range f.r.dir.get().Nodes {
 		if !n.Roles.Without(n.StoppedRoles).Has(node.Router) {
 			continue

@@ -44,11 +44,16 @@ func (f *Fence) monitor(ctx context.Context, c Container, spec instance.Spec) {
 		return
 	}
 	ready := f.probe(c, spec.Readiness)
+	adopted := c.started.Before(f.began)
 	if ready.kind == instance.CheckProcess {
 		f.table.setReady(c, true)
-		f.cell(c, "Container became healthy")
+		if !adopted { // else its log says so already
+			f.cell(c, "Container became healthy")
+		}
 	} else {
-		f.cell(c, "Container became healthy, waiting for its readiness check")
+		if !adopted {
+			f.cell(c, "Container became healthy, waiting for its readiness check")
+		}
 		f.spawn(0, func(context.Context) { f.watchReadiness(ctx, c, ready) })
 	}
 	if health.kind == instance.CheckProcess {

@@ -91,7 +91,7 @@ type Config struct {
 	Programs []string
 	// Images must be on the node before Ready says that it can take work:
 	// the stack image, by its tag.
-	Images      []string
+	Images      func() []string
 	Controllers Controllers
 	Routers     Routers // nil: nothing is withdrawn
 	// Log takes a line for an app's log: source is a source type such as

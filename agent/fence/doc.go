@@ -16,7 +16,7 @@
 //		Controllers: controllers, // RPC to any controller
 //		Routers:     routers,     // RPC to every router
 //		Log:         tail.Append, // CELL lines
-//		Images:      []string{"stackato/stack:" + tag},
+//		Images:      stackImages, // of the cluster's setting
 //		Guard: fence.NewGuard(fence.GuardConfig{
 //			Nodes: everyNodesAddress, Routers: everyRouterNodesAddress, Allow: routersPublicPorts,
 //		}),

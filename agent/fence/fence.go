@@ -33,6 +33,7 @@ type Fence struct {
 	// base outlives requests: downloads and checks belong to it. It is set
 	// by Run before anything uses it.
 	base  context.Context
+	began time.Time      // of Run
 	tasks sync.WaitGroup // checks and stops that run in base
 }
 
@@ -82,7 +83,7 @@ func Mounted(dir string) string { return filepath.Join(dir, "public") }
 // returns nil then, or the error that made it impossible. Containers run on.
 func (f *Fence) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	f.base = ctx
+	f.base, f.began = ctx, f.cfg.Now()
 	f.specs.base, f.blobs.base = ctx, ctx
 	listener, err := f.listen()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/stackato/stackato/internal/atomicfile"
@@ -47,8 +48,26 @@ func (f *Fence) followOnce(ctx context.Context, synced func()) error {
 		return err
 	}
 	synced()
+	f.awaitAdopted(ctx)
 	f.table.ready()
 	return f.cfg.Engine.events(ctx, since, func(ev event) { f.handle(ctx, ev) })
+}
+
+// adoptWithin bounds how long the first snapshot waits for instances that ran
+// before fence did: told as starting they would lose their routes for a moment.
+const adoptWithin = 2 * time.Second
+
+// awaitAdopted returns when no instance is starting any more, or after
+// adoptWithin; once the first snapshot is out at once.
+func (f *Fence) awaitAdopted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, adoptWithin)
+	defer cancel()
+	for !f.table.isListed() {
+		starting := slices.ContainsFunc(f.table.all(), func(s instance.Status) bool { return s.State == instance.Starting })
+		if !starting || sleep(ctx, f.cfg.Timing.PollMin) != nil {
+			return
+		}
+	}
 }
 
 // resync compares the table with what the engine has. What is believed to run

@@ -52,7 +52,10 @@ func (f *Fence) Ready(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, ref := range f.cfg.Images {
+	if f.cfg.Images == nil {
+		return nil
+	}
+	for _, ref := range f.cfg.Images() {
 		if err := f.verify(ctx, ref); err != nil {
 			return err
 		}

@@ -118,6 +118,12 @@ func TestFenceRestart(t *testing.T) {
 	n.stop()
 	w.setAway(true)
 	again := runNode(t, w, n.cfg)
+	var first instance.Report
+	enough := errors.New("enough")
+	err := again.Watch(t.Context(), func(r instance.Report) error { first = r; return enough })
+	if !errors.Is(err, enough) || len(first.Instances) != 1 || !first.Instances[0].Ready {
+		t.Errorf("the first report does not show the instance as ready: %+v, %v", first, err)
+	}
 	after := again.awaitReady("a1")
 	if after.Address != before.Address || !after.Started.Equal(before.Started) || after.Crashes != 0 {
 		t.Errorf("%+v, was %+v", after, before)
@@ -148,7 +154,7 @@ func TestReady(t *testing.T) {
 	needDocker(t)
 	ref := built.image + "-ready"
 	w := newWorld()
-	n := startNode(t, w, func(c *Config) { c.Images = []string{ref} })
+	n := startNode(t, w, func(c *Config) { c.Images = func() []string { return []string{ref} } })
 	await(t, "list", func() bool { err := n.Ready(t.Context()); return errors.Is(err, ErrNoImage) })
 	if err := n.Ready(t.Context()); !strings.Contains(err.Error(), ref+" is not on this node") {
 		t.Error(err)

@@ -55,6 +55,15 @@ func newTable(cfg Config) *table {
 // ready says that the table knows all that runs: snapshots may go out.
 func (t *table) ready() { t.once.Do(func() { close(t.listed) }) }
 
+func (t *table) isListed() bool {
+	select {
+	case <-t.listed:
+		return true
+	default:
+		return false
+	}
+}
+
 // started notes a container that was started. It may be called again for the
 // same one; it reports whether it is new.
 func (t *table) started(c Container) bool {
