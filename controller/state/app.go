@@ -8,7 +8,7 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-var apps = newTable[cf.App]("cf_apps", byGUID(), uniqueFold("name", "SpaceGUID", "Name"),
+var apps = newTable[cf.App]("cf_apps", byGUID(), uniqueName("SpaceGUID", "Name"),
 	by("space", "SpaceGUID"), by("state", "State"),
 	byCreation(func(a *cf.App) cf.Resource { return a.Resource }))
 

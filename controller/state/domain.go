@@ -8,7 +8,7 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-var domains = newTable[cf.Domain]("cf_domains", byGUID(), uniqueFold("name", "Name"), by("org", "OrgGUID"))
+var domains = newTable[cf.Domain]("cf_domains", byGUID(), uniqueName("Name"), by("org", "OrgGUID"))
 
 // Domain returns one domain.
 func (v *View) Domain(guid string) (cf.Domain, bool) { return domains.get(v, "id", guid) }

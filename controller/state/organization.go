@@ -8,7 +8,7 @@ import (
 )
 
 var organizations = newTable[cf.Organization]("cf_organizations",
-	byGUID(), uniqueFold("name", "Name"), by("quota", "QuotaGUID"))
+	byGUID(), uniqueName("Name"), by("quota", "QuotaGUID"))
 
 // Organization returns one organization.
 func (v *View) Organization(guid string) (cf.Organization, bool) {

@@ -8,7 +8,7 @@ import (
 )
 
 var serviceInstances = newTable[cf.ServiceInstance]("cf_service_instances", byGUID(),
-	uniqueFold("name", "SpaceGUID", "Name"), by("space", "SpaceGUID"))
+	uniqueName("SpaceGUID", "Name"), by("space", "SpaceGUID"))
 
 // ServiceInstance returns one service instance.
 func (v *View) ServiceInstance(guid string) (cf.ServiceInstance, bool) {

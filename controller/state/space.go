@@ -7,7 +7,7 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-var spaces = newTable[cf.Space]("cf_spaces", byGUID(), uniqueFold("name", "OrgGUID", "Name"),
+var spaces = newTable[cf.Space]("cf_spaces", byGUID(), uniqueName("OrgGUID", "Name"),
 	by("org", "OrgGUID"), by("quota", "QuotaGUID"))
 
 // Space returns one space.

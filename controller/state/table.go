@@ -143,9 +143,9 @@ func unique(name string, fields ...string) *memdb.IndexSchema {
 	return &memdb.IndexSchema{Name: name, Unique: true, AllowMissing: true, Indexer: over(false, fields)}
 }
 
-// uniqueFold is unique without regard to case.
-func uniqueFold(name string, fields ...string) *memdb.IndexSchema {
-	return &memdb.IndexSchema{Name: name, Unique: true, AllowMissing: true, Indexer: over(true, fields)}
+// uniqueName is the index "name": unique, without regard to case.
+func uniqueName(fields ...string) *memdb.IndexSchema {
+	return &memdb.IndexSchema{Name: "name", Unique: true, AllowMissing: true, Indexer: over(true, fields)}
 }
 
 // by is an index over string fields that rows may share. A row whose field is

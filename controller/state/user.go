@@ -9,7 +9,7 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-var users = newTable[cf.User]("uaa_users", byGUID(), uniqueFold("name", "UserName", "Origin"),
+var users = newTable[cf.User]("uaa_users", byGUID(), uniqueName("UserName", "Origin"),
 	&memdb.IndexSchema{Name: "user_name", AllowMissing: true, Indexer: over(true, []string{"UserName"})})
 
 // User returns one user of the log-in service.
