@@ -33,7 +33,6 @@ func purgeSpaceStep(tx *Tx, guid string) (done bool) {
 	all := apps.list(tx, "space", guid)
 	for _, a := range all[:min(len(all), purgeBatch)] {
 		removeApp(tx, a.GUID)
-		destinations.remove(tx, "app", a.GUID)
 	}
 	if len(all) > purgeBatch {
 		return false
