@@ -63,13 +63,25 @@ func (r *request) orgOfSpace(spaceGUID string) string {
 }
 
 // ofApps are the rows that belong to apps: those of the path's app, of the
-// apps that the query names, or all.
+// apps or spaces that the query names, or all. The filters of the listing look
+// at them again.
 func ofApps[T any](r *request, of func(appGUID string) []T, all func() []T) []T {
-	guids := list(r.query.Get("app_guids"))
-	if r.guid() != "" {
+	var guids []string
+	switch {
+	case r.guid() != "":
 		guids = []string{r.guid()}
-	}
-	if guids == nil {
+	case r.query.Has("app_guids"):
+		guids = list(r.query.Get("app_guids"))
+	case r.query.Has("space_guids"):
+		for _, space := range list(r.query.Get("space_guids")) {
+			if space == "" {
+				continue
+			}
+			for a := range r.view.EachApp(space) {
+				guids = append(guids, a.GUID)
+			}
+		}
+	default:
 		return all()
 	}
 	var out []T

@@ -220,3 +220,29 @@ func TestSecretsAreSealed(t *testing.T) {
 		t.Error("the dump does not even show the app")
 	}
 }
+
+// TestAppListsByFilter looks for what belongs to an app in every way.
+func TestAppListsByFilter(t *testing.T) {
+	w := newAppWorld(t)
+	other := w.newApp("other-space", "other")
+	for _, tt := range []struct{ query, want string }{
+		{"", "web web"},
+		{"?space_guids=dev-space", "web"},
+		{"?space_guids=nowhere", ""},
+		{"?space_guids=", ""},
+		{"?app_guids=" + other, "web"},
+		{"?app_guids=" + other + "&space_guids=dev-space", ""},
+		{"?organization_guids=acme-guid", "web web"},
+		{"?types=worker", ""},
+	} {
+		w.admin("GET", "/v3/processes"+tt.query, nil).mustHave("type", tt.want)
+	}
+	for _, path := range []string{"packages?states=READY", "builds", "droplets", "deployments", "tasks", "processes"} {
+		sep := "?"
+		if strings.Contains(path, "?") {
+			sep = "&"
+		}
+		w.as("space_developer", "GET", "/v3/"+path+sep+"app_guids="+w.guid["app"], nil).mustHave("relationships.app.data.guid", w.guid["app"])
+		w.as("stranger", "GET", "/v3/"+path, nil).mustHave("guid", "")
+	}
+}
