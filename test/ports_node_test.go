@@ -155,11 +155,15 @@ func filesOf(dir, as string) (map[string]fs.FileMode, error) {
 
 var (
 	// foreign are the folders whose content is not ours to describe.
-	foreign = []string{"/consul/data/", "/nomad/data/", "/nomad/alloc_mounts/", "/raft/snapshots/",
-		"/controller/blobs/", "/fence/blobs/", "/fence/specs/", "/fence/public/bin/", "/logs/apps/"}
+	foreign = []string{
+		"/consul/data/", "/nomad/data/", "/nomad/alloc_mounts/", "/raft/snapshots/",
+		"/controller/blobs/", "/fence/blobs/", "/fence/specs/", "/fence/public/bin/", "/logs/apps/",
+	}
 	// sometimes are files that need not be there; their rows say when they are.
-	sometimes = []string{"/founding.json", "/admin.txt", "/logs/agent.log", "/run/micro.pid", "/cf",
-		"/fence/crashes.json", "/fence/images.json", "/router/access.log"}
+	sometimes = []string{
+		"/founding.json", "/admin.txt", "/logs/agent.log", "/run/micro.pid", "/cf",
+		"/fence/crashes.json", "/fence/images.json", "/router/access.log",
+	}
 )
 
 // checkFiles returns what lies in the data directory and has no row, or more

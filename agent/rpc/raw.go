@@ -129,7 +129,7 @@ func callRaw[Req, Resp any](ctx context.Context, c *Client, t Target, m RawMetho
 	r.Header.Set("Content-Type", "application/octet-stream")
 	r.Header.Set(rawRequestHeader, head)
 	r.Header.Set(requestIDHeader, checkedRequestID(RequestID(ctx)))
-	answer, err := c.current().RoundTrip(r) //nolint:bodyclose // closed below, or by the caller through rawBody
+	answer, err := c.current().RoundTrip(r)
 	if err != nil {
 		err = c.explain(ctx, t, err)
 		end()

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/controller/blob"
-	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/wire/instance"
 	"github.com/stackato/stackato/wire/rpcerr"
 )
@@ -32,23 +30,6 @@ func (c *cloud) liveBlobs(ctx context.Context) (map[string]instance.Blob, error)
 		}
 	}
 	return out, nil
-}
-
-// apiBlobs implements api.Blobs.
-type apiBlobs struct{ store blob.Store }
-
-// Put implements api.Blobs.
-func (a apiBlobs) Put(ctx context.Context, r io.Reader, limit int64) (digest string, size int64, err error) {
-	b, err := a.store.Put(ctx, r, limit)
-	if errors.Is(err, blob.ErrTooLarge) {
-		err = fmt.Errorf("%w: %w", cf.ErrTooLarge, err)
-	}
-	return b.Digest, b.Size, err
-}
-
-// Open implements api.Blobs.
-func (a apiBlobs) Open(ctx context.Context, digest string) (io.ReadCloser, int64, error) {
-	return a.store.Open(ctx, digest)
 }
 
 // HeldBlob implements agent.CloudController.

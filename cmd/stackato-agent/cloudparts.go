@@ -49,8 +49,8 @@ func (c *cloud) makeParts() {
 	})
 	c.api = api.New(api.Config{
 		State: c.store, Verify: verifier{c.uaa}, Domain: env.Domain, ExternalURL: c.url("api"),
-		Links: api.Links{Login: c.url("login"), UAA: c.url("uaa"), LogCache: c.url("log-cache")},
-		Blobs: apiBlobs{c.blobs}, BlobStore: c.blobs, Packages: c.packages, Sealer: sealer{env},
+		Links:     api.Links{Login: c.url("login"), UAA: c.url("uaa"), LogCache: c.url("log-cache")},
+		BlobStore: c.blobs, Packages: c.packages, Sealer: sealer{env},
 		Instances: c.instances, Logs: env.Logs, Now: c.now, Logger: env.Logger,
 	})
 	c.health = health.New(health.Config{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -29,15 +28,6 @@ type Verifier interface {
 	// Verify returns whose token it is. Every error means that the token is
 	// not valid, unless it is a *cf.Error, which is shown as it is.
 	Verify(ctx context.Context, bearer string) (Identity, error)
-}
-
-// Blobs keeps packages, droplets and buildpacks.
-type Blobs interface {
-	// Put stores what r yields. Over limit bytes it fails with an error that
-	// matches cf.ErrTooLarge and keeps nothing.
-	Put(ctx context.Context, r io.Reader, limit int64) (digest string, size int64, err error)
-	// Open returns a blob and its size.
-	Open(ctx context.Context, digest string) (io.ReadCloser, int64, error)
 }
 
 // Instances knows what runs on the nodes.
@@ -94,7 +84,6 @@ type Config struct {
 	// Stack is the only stack; default "stackato".
 	Stack string
 
-	Blobs     Blobs
 	BlobStore blob.Store     // packages and droplets
 	Packages  *blob.Packages // over BlobStore
 	Sealer    state.Sealer   // of environments and credentials
