@@ -23,12 +23,21 @@ func (b *backend) Inspect(ctx context.Context, names []string, p local.Progress)
 	env := inspect.Env{
 		Now: cfg.Now, Version: buildinfo.Version, DataDir: cfg.DataDir, Files: inspect.SecretFiles(cfg.DataDir),
 		Docker: b.a.dockerInfo, Programs: b.a.programs, Logger: b.a.log,
-		Ports: inspect.NodePorts(node.Node{RPCPort: cfg.Ports.RPC, GossipPort: cfg.Ports.Gossip}, true, inspect.Processes{Agent: os.Getpid(), HealthPort: cfg.Ports.HTTP}),
+		Ports: inspect.NodePorts(node.Node{RPCPort: cfg.Ports.RPC, GossipPort: cfg.Ports.Gossip}, true, b.a.listens()),
 	}
 	if r := b.a.current(); r != nil {
 		r.describe(&env)
 	}
 	return inspect.Run(ctx, env, names, func(name string) { p(local.Step{Name: name, State: local.StepStarted}) })
+}
+
+// listens says where the agent's own ports are.
+func (a *Agent) listens() inspect.Processes {
+	p := a.cfg.Ports
+	return inspect.Processes{
+		Agent: os.Getpid(), HealthPort: p.HTTP, Platform: a.platform != nil,
+		APIPort: p.API, HTTPPort: p.RouterHTTP, HTTPSPort: p.RouterHTTPS,
+	}
 }
 
 // describe fills in what a member knows.
@@ -39,7 +48,7 @@ func (r *runtime) describe(env *inspect.Env) {
 	env.Certificate = r.creds.leaf()
 	env.Authorities, _ = pki.ParseBundle(a.Authorities) // what cannot be parsed was never taken over
 	env.Clocks, env.Quorum, env.Gossip = r.clocks, r.quorum, r.gossipSeen
-	pids := inspect.Processes{Agent: os.Getpid(), HealthPort: r.cfg.Ports.HTTP}
+	pids := r.agent.listens()
 	for _, p := range r.processes() {
 		switch p.Name {
 		case "consul":

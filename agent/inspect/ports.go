@@ -38,6 +38,11 @@ func (p Port) String() string {
 type Processes struct {
 	Agent, Consul, Nomad int
 	HealthPort           int // of the agent on loopback; default 7302
+	// Platform says that the agent serves the Cloud Controller's API and
+	// routes; APIPort (default 7303), HTTPPort (80) and HTTPSPort (443) are
+	// where.
+	Platform                     bool
+	APIPort, HTTPPort, HTTPSPort int
 }
 
 // NodePorts returns the ports of docs/operator/ports-and-files.md that node n
@@ -58,6 +63,14 @@ func NodePorts(n node.Node, voter bool, pids Processes) []Port {
 	add("agent", pids.Agent, addr, cmp.Or(n.RPCPort, 7300), "tcp")
 	add("agent", pids.Agent, addr, cmp.Or(n.GossipPort, 7301), "tcp", "udp")
 	add("agent", pids.Agent, loopback, cmp.Or(pids.HealthPort, 7302), "tcp")
+	fresh := n.Roles == 0 && voter // an unconfigured machine
+	if pids.Platform && (n.Roles.Has(node.Controller) || fresh) {
+		add("agent", pids.Agent, addr, cmp.Or(pids.APIPort, 7303), "tcp")
+	}
+	if pids.Platform && (n.Roles.Has(node.Router) || fresh) {
+		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.HTTPPort, 80), "tcp")
+		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.HTTPSPort, 443), "tcp")
+	}
 	add("consul", pids.Consul, addr, 8301, "tcp", "udp")
 	add("consul", pids.Consul, loopback, 8500, "tcp")
 	add("consul", pids.Consul, loopback, 8600, "tcp", "udp")

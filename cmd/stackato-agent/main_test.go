@@ -49,8 +49,9 @@ name: %s
 advertise: %s
 children: false
 role_groups: %s/role_groups.yml
-ports: {rpc: %d, gossip: %d, http: %d}
-`, dir, name, b.addr, dir, b.rpc, b.port(), b.port()))
+hosts_file: %s/hosts
+ports: {rpc: %d, gossip: %d, http: %d, api: %d, router_http: %d, router_https: %d}
+`, dir, name, b.addr, dir, dir, b.rpc, b.port(), b.port(), b.port(), b.port(), b.port()))
 	return b
 }
 
