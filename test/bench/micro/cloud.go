@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ const (
 // concurrent use.
 type Cloud struct {
 	tb       testing.TB
+	data     string
 	client   *http.Client
 	password string
 	tools    map[string]string // of tools.env
@@ -54,7 +56,7 @@ func Open(tb testing.TB) *Cloud {
 	if err != nil {
 		tb.Skipf("the administrator's first password is not there any more: %v", err)
 	}
-	c := &Cloud{tb: tb, tools: readTools(filepath.Join(data, "tools.env"))}
+	c := &Cloud{tb: tb, data: data, tools: readTools(filepath.Join(data, "tools.env"))}
 	_, rest, _ := strings.Cut(string(admin), "password: ")
 	c.password, _, _ = strings.Cut(rest, "\n")
 	pool := x509.NewCertPool()
@@ -83,6 +85,18 @@ func dialRouter(ctx context.Context, network, address string) (net.Conn, error) 
 
 // Tool is a variable of tools.env, such as NOMAD_TOKEN.
 func (c *Cloud) Tool(name string) string { return c.tools[name] }
+
+// StackImage is the image that apps run in, as kato tells; kato must be on PATH.
+func (c *Cloud) StackImage() string {
+	c.tb.Helper()
+	cmd := exec.CommandContext(c.tb.Context(), "kato", "config", "get", "cloud/stack_image")
+	cmd.Env = append(os.Environ(), "STACKATO_SOCKET="+filepath.Join(c.data, "run/agent.sock"))
+	out, err := cmd.Output()
+	if err != nil {
+		c.tb.Skipf("kato config get cloud/stack_image: %v (PATH must have the repository's bin/)", err)
+	}
+	return strings.Trim(strings.TrimSpace(string(out)), `"`)
+}
 
 func readTools(file string) map[string]string {
 	out := map[string]string{}

@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -118,7 +117,7 @@ func serviceJob(id string, count, port int, task named) named {
 
 func openNomad(b *testing.B, cloud *micro.Cloud) *nomad {
 	b.Helper()
-	n := &nomad{address: cloud.Tool("NOMAD_ADDR"), token: cloud.Tool("NOMAD_TOKEN")}
+	n := &nomad{address: cloud.Tool("NOMAD_ADDR"), token: cloud.Tool("NOMAD_TOKEN"), image: cloud.StackImage()}
 	if n.address == "" {
 		b.Skip("tools.env names no Nomad")
 	}
@@ -129,11 +128,6 @@ func openNomad(b *testing.B, cloud *micro.Cloud) *nomad {
 	var node struct{ Attributes map[string]string }
 	n.call(b, http.MethodGet, "/v1/node/"+self.Stats["client"]["node_id"], nil, &node)
 	n.node = node.Attributes["unique.network.ip-address"]
-	image, err := exec.CommandContext(b.Context(), "kato", "config", "get", "cloud/stack_image").Output()
-	if err != nil {
-		b.Skipf("kato config get cloud/stack_image: %v (is bin/ on PATH?)", err)
-	}
-	n.image = strings.Trim(strings.TrimSpace(string(image)), `"`)
 	return n
 }
 
