@@ -103,7 +103,8 @@ func newNamespace(t *testing.T) namespace {
 		t.Fatal(err)
 	}
 	holder := exec.Command("unshare", "--net", "sh", "-c",
-		`ip link set lo up && echo up && exec tail -f "$0"`, file)
+		// The chain is what Docker makes where it runs: fence looks for it.
+		`ip link set lo up && iptables -N DOCKER-USER && iptables -A FORWARD -j DOCKER-USER && echo up && exec tail -f "$0"`, file)
 	out, err := holder.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
