@@ -65,7 +65,8 @@ func TestPastIsForgotten(t *testing.T) {
 }
 
 // TestHeldIsCrashed: while an instance waits in its new container it is
-// CRASHED, with the time of its next start; then it is STARTING.
+// CRASHED, with the time of its next start and why it crashed; then it is
+// STARTING.
 func TestHeldIsCrashed(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	table := newTable(Config{Now: func() time.Time { return now }}.withDefaults())
@@ -78,7 +79,8 @@ func TestHeldIsCrashed(t *testing.T) {
 	c.ID = "held"
 	table.started(c)
 	retry := now.Add(30 * time.Second)
-	if s := table.all()[0]; s.State != instance.Crashed || !s.Retry.Equal(retry) || s.Crashes != 4 {
+	if s := table.all()[0]; s.State != instance.Crashed || !s.Retry.Equal(retry) || s.Crashes != 4 ||
+		s.Reason != "exited with status 1; crashed too often, waits" {
 		t.Errorf("held: %+v", s)
 	}
 	if wait := table.held(c); wait != 30*time.Second {

@@ -43,6 +43,7 @@ type crashes struct {
 	Count int       `json:"count"` // in a row
 	Last  time.Time `json:"last"`
 	Retry time.Time `json:"retry"` // not started again before
+	Why   string    `json:"why"`   // the last one, in words
 }
 
 func newTable(cfg Config) *table {
@@ -83,7 +84,7 @@ func (t *table) started(c Container) bool {
 	}}
 	t.byAlloc[c.AllocID] = e
 	if t.now().Before(past.Retry) {
-		e.status.Retry, e.status.Reason = past.Retry, "crashed too often, waits"
+		e.status.Retry, e.status.Reason = past.Retry, past.Why+"; crashed too often, waits"
 		t.move(e, instance.Crashed)
 	} else {
 		t.move(e, instance.Starting)
@@ -177,7 +178,7 @@ func (t *table) crash(e *entry) crashes {
 		past = crashes{}
 	}
 	past.Count++
-	past.Last, past.Retry = now, now.Add(t.schedule.wait(past.Count))
+	past.Last, past.Retry, past.Why = now, now.Add(t.schedule.wait(past.Count)), e.status.Reason
 	t.crashes[e.status.AllocID] = past
 	return past
 }
