@@ -237,7 +237,7 @@ func TestWebSocket(t *testing.T) {
 	c, in := upgrade(t, r)
 	echoed(t, c, in, "hello")
 	// A withdrawal keeps new ones away and leaves this one.
-	if err := r.Withdraw(t.Context(), routing.Withdrawal{AllocID: "one"}); err != nil {
+	if err := r.Withdraw(t.Context(), routing.Withdrawal{AllocID: "one", Address: b.Address}); err != nil {
 		t.Fatal(err)
 	}
 	r.routed(t, "app.example.com", 503)

@@ -165,6 +165,7 @@ func TestStickySessions(t *testing.T) {
 		return b
 	}
 	one, two, three := instance("one"), instance("two"), instance("three")
+	addresses := map[string]string{"one": one.Address, "two": two.Address, "three": three.Address}
 	feed.set(routeTo("app.example.com", "", one, two, three))
 	r.routed(t, "app.example.com", 200)
 
@@ -190,7 +191,7 @@ func TestStickySessions(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("without a session only %v answer", seen)
 	}
-	if err := r.Withdraw(t.Context(), routing.Withdrawal{AllocID: home}); err != nil {
+	if err := r.Withdraw(t.Context(), routing.Withdrawal{AllocID: home, Address: addresses[home]}); err != nil {
 		t.Fatal(err)
 	}
 	moved := r.get(t, "http://app.example.com/", "Cookie", session)

@@ -152,13 +152,16 @@ func (t *Table) share(b routing.Backend) *Backend {
 		t.allocs[b.AllocID] = append(t.allocs[b.AllocID], s.backend)
 	}
 	s.routes++
-	if at, buried := t.tombstones[b.AllocID]; buried {
+	w := s.backend.withdrawal()
+	if at, buried := t.tombstones[w]; buried {
 		if t.now().Sub(at) < tombstoneAge {
 			s.backend.withdrawn.Store(true)
 		} else {
-			delete(t.tombstones, b.AllocID)
+			delete(t.tombstones, w)
 			for _, each := range t.allocs[b.AllocID] {
-				each.revive()
+				if each.withdrawal() == w {
+					each.revive()
+				}
 			}
 		}
 	}
@@ -180,7 +183,10 @@ func (t *Table) drop(r *Route) {
 			t.allocs[b.AllocID] = rest
 		} else {
 			delete(t.allocs, b.AllocID)
-			delete(t.tombstones, b.AllocID) // the feed agrees
+		}
+		w := b.withdrawal()
+		if !slices.ContainsFunc(rest, func(each *Backend) bool { return each.withdrawal() == w }) {
+			delete(t.tombstones, w) // the feed agrees
 		}
 		b.closeIdle()
 	}
@@ -188,9 +194,9 @@ func (t *Table) drop(r *Route) {
 
 // forget removes the tombstones of instances that a snapshot does not have.
 func (t *Table) forget() {
-	for id := range t.tombstones {
-		if len(t.allocs[id]) == 0 {
-			delete(t.tombstones, id)
+	for w := range t.tombstones {
+		if len(t.allocs[w.AllocID]) == 0 {
+			delete(t.tombstones, w)
 		}
 	}
 }

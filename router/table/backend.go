@@ -35,6 +35,12 @@ type waiter struct {
 	closed atomic.Bool
 }
 
+// withdrawal is what takes the backend out: an instance at its address. Who may
+// speak for the one address cannot take out what is at another.
+func (b *Backend) withdrawal() routing.Withdrawal {
+	return routing.Withdrawal{AllocID: b.AllocID, Address: b.Address}
+}
+
 // InFlight is the number of requests that the backend works on.
 func (b *Backend) InFlight() int { return int(b.inFlight.Load()) }
 

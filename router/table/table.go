@@ -3,7 +3,6 @@ package table
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +37,7 @@ type Table struct {
 	fromDisk   bool
 	shares     map[routing.Backend]*share
 	allocs     map[string][]*Backend
-	tombstones map[string]time.Time // by allocation: when it was withdrawn
+	tombstones map[routing.Withdrawal]time.Time // when it was withdrawn
 }
 
 // share is a backend with the number of routes that lead to it.
@@ -60,7 +59,7 @@ func New(now func() time.Time) *Table {
 	}
 	return &Table{
 		now: now, exact: newIndex(), wild: newIndex(),
-		shares: map[routing.Backend]*share{}, allocs: map[string][]*Backend{}, tombstones: map[string]time.Time{},
+		shares: map[routing.Backend]*share{}, allocs: map[string][]*Backend{}, tombstones: map[routing.Withdrawal]time.Time{},
 	}
 }
 
@@ -156,13 +155,17 @@ func (t *Table) withdraw(w routing.Withdrawal) (backends []*Backend, waits []<-c
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	for id, at := range t.tombstones { // few: instances that stop right now
-		if now.Sub(at) > 10*tombstoneAge && len(t.allocs[id]) == 0 {
-			delete(t.tombstones, id)
+	for w, at := range t.tombstones { // few: instances that stop right now
+		if now.Sub(at) > 10*tombstoneAge && len(t.allocs[w.AllocID]) == 0 {
+			delete(t.tombstones, w)
 		}
 	}
-	t.tombstones[w.AllocID] = now
-	backends = slices.Clone(t.allocs[w.AllocID])
+	t.tombstones[w] = now
+	for _, b := range t.allocs[w.AllocID] {
+		if b.withdrawal() == w {
+			backends = append(backends, b)
+		}
+	}
 	for _, b := range backends {
 		if quiet := b.withdraw(); quiet != nil {
 			waits = append(waits, quiet)

@@ -26,6 +26,10 @@ func route(host, path string, ids ...string) routing.Route {
 	return r
 }
 
+func withdrawal(id string) routing.Withdrawal {
+	return routing.Withdrawal{AllocID: id, Address: backend(id).Address}
+}
+
 func snapshot(version uint64, routes ...routing.Route) *routing.Update {
 	return &routing.Update{Term: 1, Version: version, Source: "a", Snapshot: true, Routes: routes}
 }
@@ -328,7 +332,7 @@ func TestWithdrawWaitsForRequestsOnTheirWay(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := tab.Withdraw(short, routing.Withdrawal{AllocID: "1"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := tab.Withdraw(short, withdrawal("1")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("withdrawn while a request is on its way: %v", err)
 	}
 	if diff := cmp.Diff(map[string]int{"2": 4}, picks(tab.Lookup("b", ""), 4, table.Choice{})); diff != "" {
@@ -339,7 +343,7 @@ func TestWithdrawWaitsForRequestsOnTheirWay(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		inFlight, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"})
+		inFlight, err := tab.Withdraw(t.Context(), withdrawal("1"))
 		if inFlight != 1 {
 			err = fmt.Errorf("%d in flight, %w", inFlight, err)
 		}
@@ -380,7 +384,7 @@ func TestTombstones(t *testing.T) {
 			clock := now
 			tab := table.New(func() time.Time { return clock })
 			apply(t, tab, snapshot(1, both))
-			if _, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
+			if _, err := tab.Withdraw(t.Context(), withdrawal("1")); err != nil {
 				t.Fatal(err)
 			}
 			serves(t, tab, false)
@@ -394,12 +398,29 @@ func TestTombstones(t *testing.T) {
 	}
 	t.Run("withdrawn before it was known", func(t *testing.T) {
 		tab := filled(t, snapshot(1, route("a", "")))
-		if _, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
+		if _, err := tab.Withdraw(t.Context(), withdrawal("1")); err != nil {
 			t.Fatal(err)
 		}
 		apply(t, tab, change(2, both))
 		serves(t, tab, false)
 	})
+}
+
+// TestWithdrawalIsForOneAddress: a node that speaks for its own addresses must
+// not take out instances that are elsewhere, whatever it calls them.
+func TestWithdrawalIsForOneAddress(t *testing.T) {
+	tab := filled(t, snapshot(1, route("a", "", "1")))
+	foreign := routing.Withdrawal{AllocID: "1", Address: "10.9.9.9:1"}
+	if _, err := tab.Withdraw(t.Context(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int{"1": 2}, picks(tab.Lookup("a", ""), 2, table.Choice{})); diff != "" {
+		t.Error(diff)
+	}
+	apply(t, tab, change(2, route("a", ""), route("b", "", "1")))
+	if diff := cmp.Diff(map[string]int{"1": 2}, picks(tab.Lookup("b", ""), 2, table.Choice{})); diff != "" {
+		t.Error("after the feed named it again: ", diff)
+	}
 }
 
 // TestWithdrawWhileOthersPick shows under the race detector that nobody gets a
@@ -432,7 +453,7 @@ func TestWithdrawWhileOthersPick(t *testing.T) {
 			failed <- nil
 		}()
 	}
-	if _, err := tab.Withdraw(t.Context(), routing.Withdrawal{AllocID: "1"}); err != nil {
+	if _, err := tab.Withdraw(t.Context(), withdrawal("1")); err != nil {
 		t.Error(err)
 	}
 	close(withdrawn)
