@@ -50,11 +50,11 @@ func Open(tb testing.TB) *Cloud {
 	data := cmp.Or(os.Getenv("STACKATO_BENCH_DATA"), "/var/lib/stackato")
 	ca, err := os.ReadFile(filepath.Join(data, "router-ca.crt"))
 	if err != nil {
-		tb.Skipf("no micro cloud in %s (start one as root: make micro): %v", data, err)
+		skip(tb, "no micro cloud in %s (start one as root: make micro): %v", data, err)
 	}
 	admin, err := os.ReadFile(filepath.Join(data, "admin.txt"))
 	if err != nil {
-		tb.Skipf("the administrator's first password is not there any more: %v", err)
+		skip(tb, "the administrator's first password is not there any more: %v", err)
 	}
 	c := &Cloud{tb: tb, data: data, tools: readTools(filepath.Join(data, "tools.env"))}
 	_, rest, _ := strings.Cut(string(admin), "password: ")
@@ -68,9 +68,17 @@ func Open(tb testing.TB) *Cloud {
 	}}
 	tb.Cleanup(c.client.CloseIdleConnections)
 	if _, err := c.bearer(tb.Context()); err != nil {
-		tb.Skipf("the micro cloud of %s does not let admin in (is it running? make micro): %v", data, err)
+		skip(tb, "the micro cloud of %s does not let admin in (is it running? make micro): %v", data, err)
 	}
 	return c
+}
+
+// skip says why also where "go test" is not told to be verbose.
+func skip(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	why := fmt.Sprintf(format, args...)
+	fmt.Fprintf(os.Stderr, "%s is skipped: %s\n", tb.Name(), why)
+	tb.Skip(why)
 }
 
 // dialRouter reaches the router of this machine, whatever the host's name.
@@ -93,7 +101,7 @@ func (c *Cloud) StackImage() string {
 	cmd.Env = append(os.Environ(), "STACKATO_SOCKET="+filepath.Join(c.data, "run/agent.sock"))
 	out, err := cmd.Output()
 	if err != nil {
-		c.tb.Skipf("kato config get cloud/stack_image: %v (PATH must have the repository's bin/)", err)
+		skip(c.tb, "kato config get cloud/stack_image: %v (PATH must have the repository's bin/)", err)
 	}
 	return strings.Trim(strings.TrimSpace(string(out)), `"`)
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// dockerEvents remembers when containers were created and started.
+// dockerEvents remembers when containers were created, started and
+// removed.
 type dockerEvents struct {
 	mu   sync.Mutex
 	seen []dockerEvent
@@ -24,7 +25,7 @@ type dockerEvent struct {
 func followDocker(b *testing.B) *dockerEvents {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), "docker", "events", "--format", "{{json .}}",
-		"--filter", "event=create", "--filter", "event=start")
+		"--filter", "event=create", "--filter", "event=start", "--filter", "event=destroy")
 	out, err := cmd.StdoutPipe()
 	must(b, err)
 	if err := cmd.Start(); err != nil {
@@ -52,7 +53,8 @@ func followDocker(b *testing.B) *dockerEvents {
 	return e
 }
 
-// await returns when an event of the container with that label happened.
+// await returns when an event of the container with that label (or name)
+// happened.
 func (e *dockerEvents) await(b *testing.B, action, label, value string) time.Time {
 	b.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pollHTTP) {

@@ -19,30 +19,37 @@ const (
 	sample   = "../../../samples/static"
 )
 
-// BenchmarkPush pushes the static sample by the API's calls; a first push that
-// does not count warms the node up.
+// BenchmarkPush pushes the static sample by the API's calls, and in turn lets
+// Nomad alone run the same, so that what else the machine does meets both. A
+// first round that does not count warms the node up.
 func BenchmarkPush(b *testing.B) {
 	cloud := micro.Open(b)
 	space := cloud.Space()
 	upload, err := micro.Zip(os.DirFS(sample))
 	must(b, err)
+	n := openNomad(b, cloud)
+	rivals := n.rivals(b)
 	events := followDocker(b)
 	for b.Loop() {
-		var total samples
-		phases := map[string]samples{}
+		took := map[string]samples{}
 		for round := range rounds + 1 {
-			p := pushOnce(b, cloud, space, upload, events)
-			if round == 0 {
-				continue
+			if round == 1 {
+				clear(took)
 			}
-			total = append(total, p.routed.Sub(p.uploaded))
+			p := pushOnce(b, cloud, space, upload, events)
+			took["push"] = append(took["push"], p.routed.Sub(p.uploaded))
 			for _, phase := range p.phases() {
-				phases[phase.name] = append(phases[phase.name], phase.took)
+				took[phase.name] = append(took[phase.name], phase.took)
+			}
+			for _, r := range rivals {
+				took[r.name] = append(took[r.name], n.runOnce(b, r, events))
 			}
 		}
-		total.report(b, "total")
-		for name, took := range phases {
-			b.ReportMetric(ms(took.median()), name+"-ms")
+		for name, times := range took {
+			b.ReportMetric(ms(times.median()), name+"-ms")
+		}
+		for _, name := range []string{"push", rivals[0].name} {
+			b.ReportMetric(ms(slices.Max(took[name])), name+"-worst-ms")
 		}
 		b.ReportMetric(0, "ns/op")
 	}
@@ -87,7 +94,7 @@ func (p *push) phases() (out []phase) {
 func pushOnce(b *testing.B, cloud *micro.Cloud, space string, upload *micro.Upload, events *dockerEvents) *push {
 	b.Helper()
 	app := cloud.NewApp(space, fmt.Sprintf("bench-push-%d", time.Now().UnixNano()), 32)
-	defer app.Delete()
+	process := app.Process()
 	pkg := app.Upload(upload)
 	p := &push{uploaded: time.Now()}
 	build := app.Build(pkg)
@@ -99,9 +106,12 @@ func pushOnce(b *testing.B, cloud *micro.Cloud, space string, upload *micro.Uplo
 	p.routed = time.Now()
 	p.stagerCreated = events.await(b, "create", "stackato.process", build)
 	p.stagerStarted = events.await(b, "start", "stackato.process", build)
-	p.appCreated = events.await(b, "create", "stackato.process", app.Process())
-	p.appStarted = events.await(b, "start", "stackato.process", app.Process())
+	p.appCreated = events.await(b, "create", "stackato.process", process)
+	p.appStarted = events.await(b, "start", "stackato.process", process)
 	p.healthy = app.Logged("Container became healthy")
+	app.Delete()
+	events.await(b, "destroy", "stackato.process", build)
+	events.await(b, "destroy", "stackato.process", process) // the next round begins on a quiet node
 	return p
 }
 
@@ -141,12 +151,6 @@ func (s samples) median() time.Duration { return s.at(50) }
 func (s samples) at(percent int) time.Duration {
 	s = slices.Sorted(slices.Values(s))
 	return s[len(s)*percent/100]
-}
-
-func (s samples) report(b *testing.B, name string) {
-	b.Helper()
-	b.ReportMetric(ms(s.median()), name+"-median-ms")
-	b.ReportMetric(ms(slices.Max(s)), name+"-worst-ms")
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
