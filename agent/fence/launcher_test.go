@@ -1,6 +1,9 @@
 package fence
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -86,5 +89,33 @@ func TestBrokenDroplet(t *testing.T) {
 				t.Errorf("output %s", out)
 			}
 		})
+	}
+}
+
+// TestMountsOfNomadAreClosed: an app reaches neither the node's disk, which no
+// limit of its container counts, nor the socket of Nomad's API.
+func TestMountsOfNomadAreClosed(t *testing.T) {
+	w := newWorld()
+	w.app(t, "p1", func(s *instance.Spec) {
+		s.Command = `for d in alloc alloc/data local secrets; do if echo x > /$d/x; then echo open: $d; fi; done; echo tried; exec testapp`
+	})
+	n := startNode(t, w, nil)
+	var mounts []string
+	for _, name := range []string{"alloc", "local", "secrets"} {
+		dir := t.TempDir()
+		for _, d := range []string{dir, filepath.Join(dir, "data")} {
+			if err := os.MkdirAll(d, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Chmod(d, 0o777), os.Chown(d, 65534, 65534)); err != nil { //nolint:gosec // as Nomad makes them
+				t.Fatal(err)
+			}
+		}
+		mounts = append(mounts, "-v", dir+":/"+name)
+	}
+	id := n.run("a1", instance.KindApp, "p1", "v1", mounts...)
+	n.awaitReady("a1")
+	if log := dockerLogs(t, id); !strings.Contains(log, "tried") || strings.Contains(log, "open: ") {
+		t.Error(log)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/stackato/stackato/internal/allocdir"
 )
 
 // unpackArg makes this program the unpacker of a droplet: a child of the
@@ -38,6 +40,10 @@ func launch() int {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
 	if err := dropForGood(); err != nil {
 		fmt.Fprintln(os.Stderr, "stackato: give up privileges:", err)
+		return exitOurs
+	}
+	if err := allocdir.Close("/"); err != nil {
+		fmt.Fprintln(os.Stderr, "stackato:", err)
 		return exitOurs
 	}
 	l := newLauncher(defaultPlaces, signals)

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/stackato/stackato/internal/allocdir"
 )
 
 // Where things are in a staging container.
@@ -50,6 +52,10 @@ func stageMain() int {
 	if os.Getpid() == 1 {
 		c.alone = true
 		defer reap(c)()
+		if err := allocdir.Close("/"); err != nil {
+			fmt.Fprintf(os.Stderr, "Staging error: %v\n", err)
+			return exitFailed
+		}
 	}
 	// Scripts open their output anew, as /dev/stdout. It is a pipe of root's.
 	_ = os.Stdout.Chown(appUser, appUser)

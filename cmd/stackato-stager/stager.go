@@ -206,6 +206,9 @@ func (s *stager) open() (*os.File, error) {
 // upload hands in the droplet and the cache.
 func (s *stager) upload(ctx context.Context, result staging.Result, f *files) (staging.Result, error) {
 	s.say("Uploading droplet, build artifacts cache...")
+	// Only what is uploaded here is the build's: the building process, where
+	// strangers' code runs, cannot name another app's.
+	result.Droplet, result.Cache = instance.Blob{}, instance.Blob{}
 	var err error
 	if result.Droplet, err = s.fence.put(ctx, "droplet", f.droplet); err != nil {
 		return result, fmt.Errorf("uploading the droplet: %w", err)

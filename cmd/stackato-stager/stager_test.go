@@ -114,6 +114,22 @@ func TestBuildFromPackageToResult(t *testing.T) {
 	}
 }
 
+// TestOutcomeNamesNoBlobs: what the building process says it uploaded is not
+// believed; it uploads nothing itself.
+func TestOutcomeNamesNoBlobs(t *testing.T) {
+	b := newBench(t)
+	b.spec.Package = b.add([]byte("package"))
+	b.build = func(_ context.Context, _ request, f *files) (outcome, error) {
+		_, err := f.droplet.WriteString("droplet")
+		foreign := blobOf([]byte("droplet of another app"))
+		return outcome{Result: staging.Result{Droplet: foreign, Cache: foreign}}, err
+	}
+	got := b.stage(t)
+	if diff := cmp.Diff(staging.Result{BuildGUID: "b1", Droplet: blobOf([]byte("droplet"))}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestUploadedBuildpackCacheAndTrust: a stranger's buildpack finds the cache of
 // the last build and the certificates, and never the token.
 func TestUploadedBuildpackCacheAndTrust(t *testing.T) {
