@@ -25,14 +25,17 @@ const (
 
 // hostsFile keeps the names of a micro cloud in the machine's hosts file: the
 // C library and Go do not resolve names below .localhost by themselves, as
-// browsers do. Names are those of the system and of mapped routes; wildcards
-// cannot be expressed there. It is safe for concurrent use.
+// browsers do. Names are those of the system and of mapped routes below the
+// cloud's domain or .localhost, no others: who may map routes must not say
+// where this machine finds the rest of the world. Wildcards cannot be expressed there. It is safe
+// for concurrent use.
 type hostsFile struct {
 	path string
 	log  interface{ Warn(string, ...any) }
 
 	mu     sync.Mutex
 	system []string
+	domain string
 	routes map[routing.Key]bool
 	last   string
 	failed string
@@ -56,7 +59,7 @@ func (h *hostsFile) apply(u *routing.Update) {
 		delete(h.routes, k)
 	}
 	if u.System != nil {
-		h.system = u.System.Hosts
+		h.system, h.domain = u.System.Hosts, u.System.Domain
 	}
 	err := h.write(h.names())
 	if text := fmt.Sprint(err); err != nil && text != h.failed {
@@ -70,7 +73,7 @@ func (h *hostsFile) names() []string {
 	out := slices.Clone(h.system)
 	var apps []string
 	for k := range h.routes {
-		if k.Path == "" && !strings.HasPrefix(k.Host, "*") {
+		if k.Path == "" && !strings.HasPrefix(k.Host, "*") && h.belongs(k.Host) {
 			apps = append(apps, k.Host)
 		}
 	}
@@ -84,6 +87,10 @@ func (h *hostsFile) names() []string {
 		}
 	}
 	return out
+}
+
+func (h *hostsFile) belongs(name string) bool {
+	return strings.HasSuffix(name, ".localhost") || h.domain != "" && strings.HasSuffix(name, "."+h.domain)
 }
 
 // write replaces our block in place: the file may be mounted by itself, and

@@ -46,7 +46,7 @@ func TestHostsFileFollowsRoutes(t *testing.T) {
 	route := func(host, p string) routing.Route { return routing.Route{Key: routing.Key{Host: host, Path: p}} }
 	h.apply(&routing.Update{
 		Snapshot: true, System: &routing.System{Hosts: []string{"api.stackato.localhost"}},
-		Routes: []routing.Route{route("a.stackato.localhost", ""), route("*.stackato.localhost", ""), route("b.stackato.localhost", "/only")},
+		Routes: []routing.Route{route("a.stackato.localhost", ""), route("*.stackato.localhost", ""), route("b.stackato.localhost", "/only"), route("github.com", ""), route("notlocalhost", "")},
 	})
 	want := "127.0.0.1 localhost\n" + hostsBlock([]string{"api.stackato.localhost", "a.stackato.localhost"})
 	if got, _ := os.ReadFile(path); string(got) != want {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"io"
+	"net"
 
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
@@ -42,7 +43,11 @@ func serveNodeParts(s *rpc.Server, r *runtime) {
 		return &rpc.Empty{}, d.confirm(req)
 	})
 	rpc.Handle(s, methodWithdraw, func(ctx context.Context, c rpc.Caller, req *routing.Withdrawal) (*rpc.Empty, error) {
-		if err := fromRole(c, node.DEA); err != nil {
+		err := fromRole(c, node.DEA)
+		if err == nil {
+			err = speaksFor(c.Node, req.Address)
+		}
+		if err != nil {
 			return nil, err
 		}
 		rt, err := partOf[*routerRole](r, node.Router)
@@ -58,6 +63,14 @@ func serveNodeParts(s *rpc.Server, r *runtime) {
 		out, err := r.logs.Read(ctx, *req)
 		return &out, err
 	})
+}
+
+// speaksFor refuses a node that speaks of addresses of others.
+func speaksFor(n node.Node, address string) error {
+	if host, _, err := net.SplitHostPort(address); err != nil || host != n.Address {
+		return rpcerr.New(rpcerr.Denied, "%q is not an address of node %s", address, n.Name)
+	}
+	return nil
 }
 
 // partOf returns a role's part of the given type.
@@ -102,8 +115,20 @@ func (c nodeCalls) States(ctx context.Context, n node.Node, report func(instance
 		if err != nil {
 			return err
 		}
-		report(*rep)
+		report(ownAddresses(n, *rep))
 	}
+}
+
+// ownAddresses takes from a node's report every address that is not the node's
+// own: routers connect to what stands there.
+func ownAddresses(n node.Node, rep instance.Report) instance.Report {
+	for i := range rep.Instances {
+		s := &rep.Instances[i]
+		if s.Address != "" && speaksFor(n, s.Address) != nil {
+			s.Address, s.Ready = "", false
+		}
+	}
+	return rep
 }
 
 // Measure implements NodeCalls.

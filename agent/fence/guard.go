@@ -150,7 +150,9 @@ func (g *Guard) rules() (forward, input []string) {
 	for _, a := range four(g.cfg.Routers) {
 		forward = append(forward, fmt.Sprintf("-s %s/32 %s -j RETURN", a, app))
 	}
-	forward = append(forward, app+" "+reject)
+	// Docker publishes the port for UDP as well. Nobody has business there.
+	udp := fmt.Sprintf("-o %s -p udp -m udp --dport %d", bridge, instance.ContainerPort)
+	forward = append(forward, app+" "+reject, udp+" "+reject)
 	return forward, input
 }
 

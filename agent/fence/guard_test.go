@@ -41,6 +41,7 @@ func TestRules(t *testing.T) {
 		"-i docker0 -d 10.0.0.2/32" + reject,
 		"-s 10.0.0.1/32 -o docker0 -p tcp -m tcp --dport 8080 -j RETURN",
 		"-o docker0 -p tcp -m tcp --dport 8080" + reject,
+		"-o docker0 -p udp -m udp --dport 8080" + reject,
 	}
 	wantInput := []string{
 		"-i docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
