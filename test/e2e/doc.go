@@ -15,7 +15,9 @@
 //	                                  keys of its JSON, in a variable
 //	load start URL, load stop [N]     requests without end; stop wants that all of
 //	                                  them, or all but N, were answered with 200
-//	gone APP-GUID                     within 60 s nothing is left of an app
+//	held DIGEST                       a controller holds a blob
+//	gone APP-GUID [DIGEST…]           within 60 s nothing is left of an app in
+//	                                  Nomad and Docker, nor the blobs
 //	nomad-lacks TEXT                  TEXT is nowhere in Nomad's state
 //	websocket URL                     sends a message and wants it back
 //	http2 URL                         a request by HTTP/2

@@ -46,6 +46,7 @@ func (c *cloud) runScripts(t *testing.T, dir string) {
 			"put":         c.cmdPut,
 			"load":        c.cmdLoad,
 			"gone":        c.cmdGone,
+			"held":        c.cmdHeld,
 			"nomad-lacks": c.cmdNomadLacks,
 			"websocket":   c.cmdWebSocket,
 			"http2":       c.cmdHTTP2,

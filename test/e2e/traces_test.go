@@ -5,25 +5,54 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stackato/stackato/test/cluster"
 )
 
 // goneWithin is how long after its deletion something of an app may be left.
 const goneWithin = 60 * time.Second
 
-// cmdGone is gone APP-GUID.
+// cmdGone is gone APP-GUID [DIGEST…].
 func (c *cloud) cmdGone(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 || len(args[0]) < 36 {
-		ts.Fatalf("usage: gone APP-GUID")
+	if neg || len(args) < 1 || len(args[0]) < 36 {
+		ts.Fatalf("usage: gone APP-GUID [DIGEST…]")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goneWithin)
 	defer cancel()
 	ts.Check(c.WaitFor(ctx, "nothing to be left of the app", func() error {
-		return errors.Join(c.leftInNomad(ctx, args[0]), c.leftInDocker(ctx, args[0]))
+		left := errors.Join(c.leftInNomad(ctx, args[0]), c.leftInDocker(ctx, args[0]))
+		for _, digest := range args[1:] {
+			if holder := c.holder(digest); holder != "" {
+				left = errors.Join(left, fmt.Errorf("%s holds blob %s", holder, digest))
+			}
+		}
+		return left
 	}))
+}
+
+// cmdHeld is held DIGEST: a controller holds a blob.
+func (c *cloud) cmdHeld(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: held DIGEST")
+	}
+	if c.holder(args[0]) == "" {
+		ts.Fatalf("no node holds blob %s", args[0])
+	}
+}
+
+// holder names a node that has a blob on its disk, or returns "".
+func (c *cloud) holder(digest string) string {
+	for _, n := range c.Nodes() {
+		if found, _ := filepath.Glob(n.HostPath(cluster.DataDir + "/controller/blobs/blobs/*/" + digest)); len(found) > 0 {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 // leftInNomad names jobs that still are to run for an app, known by the label
