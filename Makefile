@@ -34,7 +34,8 @@ cluster: ## a cluster of NODES=5 nodes on this machine, each a container (as roo
 	@scripts/docker
 	@scripts/tools
 	@$(MAKE) --no-print-directory build
-	@go run ./test/cluster/cmd/cluster up --nodes $(NODES)
+	@scripts/stack small
+	@go run ./test/cluster/cmd/cluster up --nodes $(NODES) --stack $$(scripts/stack --name small)
 
 cluster-stop: ## remove that cluster
 	@go run ./test/cluster/cmd/cluster down

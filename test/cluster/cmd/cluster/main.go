@@ -36,13 +36,14 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVar(&name, "name", "dev", "which cluster; several can run side by side")
 	full := func() string { return "stackato-" + name }
 
-	nodes := 5
+	nodes, stack := 5, ""
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster and form it; start what is off when it exists",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), full(), nodes) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), full(), nodes, stack) },
 	}
+	up.Flags().StringVar(&stack, "stack", "", "stack image of this machine to give to the nodes, for apps")
 	up.Flags().IntVar(&nodes, "nodes", nodes, "how many nodes; the first three become controllers")
 
 	down := &cobra.Command{
@@ -82,7 +83,7 @@ func options(nodes int) cluster.Options {
 	}
 }
 
-func up(ctx context.Context, name string, nodes int) error {
+func up(ctx context.Context, name string, nodes int, stack string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	start := time.Now()
@@ -96,8 +97,23 @@ func up(ctx context.Context, name string, nodes int) error {
 	if err != nil {
 		return err
 	}
+	if stack != "" {
+		if err := useStack(ctx, c, stack); err != nil {
+			return err
+		}
+	}
 	fmt.Printf("%s is up after %s\n\n", name, time.Since(start).Round(100*time.Millisecond))
 	return describe(ctx, c)
+}
+
+// useStack lets the cluster stage and run apps in an image of this machine.
+func useStack(ctx context.Context, c *cluster.Cluster, image string) error {
+	fmt.Println("giving the nodes the stack image", image)
+	if err := c.LoadImage(ctx, image); err != nil {
+		return err
+	}
+	_, err := c.Node(0).Exec(ctx, "kato", "config", "set", "--string", "cloud/stack_image", image)
+	return err
 }
 
 // form makes a new cluster. When it does not come about, nothing stays.
