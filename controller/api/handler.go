@@ -101,9 +101,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt route) {
 }
 
 // bodyLimit is the bound of a whole body; uploads are bounded by their
-// handlers, part by part.
+// handlers, part by part. Others read the body into memory, whatever its type
+// is called.
 func (a *API) bodyLimit(r *http.Request) int64 {
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
+	if strings.HasSuffix(r.URL.Path, "/upload") && strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
 		return max(a.Limits.PackageSize, a.Limits.DropletSize, a.Limits.PackFileSize) + 64<<20
 	}
 	return a.Limits.Body

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -93,5 +94,21 @@ func TestLargeBodyIsRefused(t *testing.T) {
 	}
 	if err := (&request{Request: r}).decode(&struct{}{}); !errors.Is(err, cf.ErrTooLarge) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestLargeBodyOfAnotherType: only uploads may be large, whatever a request
+// calls its body; others are read into memory.
+func TestLargeBodyOfAnotherType(t *testing.T) {
+	c := newCloud(t, func(c *Config) { c.Limits.Body = 100 })
+	for path, want := range map[string]bool{
+		"/v3/apps": false, "/v3/resource_matches": false, "/v3/spaces/x/actions/apply_manifest": false,
+		"/v3/packages/x/upload": true, "/v3/droplets/x/upload": true, "/v3/buildpacks/x/upload": true,
+	} {
+		r := httptest.NewRequest(http.MethodPost, path, nil)
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		if large := c.api.bodyLimit(r) > 100; large != want {
+			t.Errorf("%s may have a large body: %v", path, large)
+		}
 	}
 }

@@ -120,8 +120,18 @@ var ErrSyntax = errors.New("the manifest is not valid YAML")
 
 // Decode reads YAML as plain values.
 func Decode(data []byte) (root map[string]any, err error) {
-	d := yaml.NewDecoder(strings.NewReader(string(data)))
-	if err := d.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
+	var doc yaml.Node
+	err = yaml.NewDecoder(strings.NewReader(string(data))).Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err == nil {
+		err = checkSize(&doc)
+	}
+	if err == nil {
+		err = doc.Decode(&root)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrSyntax, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	return root, nil

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -126,4 +127,36 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDearDocuments: what is cheap to send and dear to decode is refused before
+// it is decoded.
+func TestDearDocuments(t *testing.T) {
+	keys := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "k%d: 1,", i)
+		}
+		return b.String()
+	}
+	var laughs strings.Builder
+	laughs.WriteString("a0: &a0 [x]\n")
+	for i := range 9 {
+		fmt.Fprintf(&laughs, "a%d: &a%d [%s]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 9))
+	}
+	for name, in := range map[string]string{
+		"merged again and again": "x: &x {" + keys(4000) + "}\n" + strings.Repeat("m: [{<<: *x}]\n", 1) + "l: [" + strings.Repeat("{<<: *x},", 4000) + "]",
+		"aliases of aliases":     laughs.String(),
+		"a map of many keys":     "x: {" + keys(20_000) + "}",
+		"an anchor in itself":    "x: &x [*x]",
+		"a long list":            "x: [" + strings.Repeat("1,", 200_000) + "]",
+	} {
+		if _, err := Decode([]byte(in)); !errors.Is(err, ErrSyntax) || !strings.Contains(err.Error(), errSize.Error()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	root, err := Decode([]byte("d: &d {memory: 1G}\napplications: [{name: a, <<: *d}, {name: b, <<: *d}]"))
+	if apps, ok := root["applications"].([]any); err != nil || !ok || len(apps) != 2 || apps[1].(map[string]any)["memory"] != "1G" {
+		t.Errorf("%v, %v", root, err)
+	}
 }
