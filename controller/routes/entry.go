@@ -1,8 +1,10 @@
 package routes
 
 import (
+	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/controller/state"
@@ -12,8 +14,9 @@ import (
 
 // entry is one route: where it leads, and what is sent to routers.
 type entry struct {
-	places []place
-	route  routing.Route
+	created time.Time
+	places  []place
+	route   routing.Route
 }
 
 // place is a destination of a route.
@@ -21,112 +24,116 @@ type place struct {
 	app, name, process, protocol string
 }
 
-// readState takes in what the state says of routes.
-func (f *Feed) readState(v *state.View) {
-	wanted := wantedEntries(v)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if v.Index() < f.index {
-		return // somebody has shown us a newer one
+// lookUp makes the entry of a route, without backends; nil if there is none.
+func lookUp(v *state.View, guid string) *entry {
+	r, ok := v.Route(guid)
+	if !ok {
+		return nil
 	}
-	f.index = v.Index()
-	before := f.version
-	for key, e := range f.entries {
-		if wanted[key] == nil {
-			f.unlink(key, e)
-			delete(f.entries, key)
-			f.changed(key)
-		}
+	d, ok := v.Domain(r.DomainGUID)
+	if !ok {
+		return nil
 	}
-	for key, want := range wanted {
-		have := f.entries[key]
-		if have != nil && have.sameTarget(want) {
-			continue
-		}
-		if have != nil {
-			f.unlink(key, have)
-		}
-		f.entries[key] = want
-		for _, p := range want.places {
-			f.link(key, p.app)
-		}
-		want.route.Backends = f.backends(want)
-		f.changed(key)
-	}
-	if f.version != before {
-		f.version = before + 1
-	}
-}
-
-// changed notes a change; versions are made one of in the end.
-func (f *Feed) changed(key routing.Key) {
-	f.version++
-	f.touch(key)
-}
-
-func wantedEntries(v *state.View) map[routing.Key]*entry {
-	domains := map[string]string{}
-	for _, d := range v.Domains() {
-		domains[d.GUID] = d.Name
-	}
-	places := map[string][]place{}
-	names := map[string]string{}
-	for _, d := range v.Destinations() {
-		name, ok := names[d.AppGUID]
-		if !ok {
-			a, _ := v.App(d.AppGUID)
-			name = a.Name
-			names[d.AppGUID] = name
-		}
-		places[d.RouteGUID] = append(places[d.RouteGUID], place{d.AppGUID, name, d.ProcessType, d.Protocol})
-	}
-	out := map[routing.Key]*entry{}
-	for _, r := range v.Routes() {
-		domain, ok := domains[r.DomainGUID]
-		if !ok {
-			continue
-		}
-		e := newEntry(r, domain, places[r.GUID])
-		out[e.route.Key] = e
-	}
-	return out
-}
-
-func newEntry(r cf.Route, domain string, places []place) *entry {
-	host := strings.ToLower(strings.TrimPrefix(r.Host+"."+domain, "."))
-	slices.SortFunc(places, func(a, b place) int {
-		return strings.Compare(a.app+" "+a.process+" "+a.protocol, b.app+" "+b.process+" "+b.protocol)
-	})
-	return &entry{places, routing.Route{
-		Key: routing.Key{Host: host, Path: strings.TrimSuffix(r.Path, "/")}, GUID: r.GUID, LoadBalancing: r.LoadBalancing,
-		Backends: []routing.Backend{},
+	e := &entry{created: r.CreatedAt, route: routing.Route{
+		Key: keyOf(r, d), GUID: guid, LoadBalancing: r.LoadBalancing, Backends: []routing.Backend{},
 	}}
+	for _, d := range v.DestinationsOfRoute(guid) {
+		if a, ok := v.App(d.AppGUID); ok {
+			e.places = append(e.places, place{d.AppGUID, a.Name, d.ProcessType, d.Protocol})
+		}
+	}
+	slices.SortFunc(e.places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.app, b.app), cmp.Compare(a.process, b.process), cmp.Compare(a.protocol, b.protocol))
+	})
+	e.places = slices.Compact(e.places) // two ports of a process are one: it has one address
+	return e
 }
 
-// sameTarget reports whether both lead to the same places in the same way.
-func (e *entry) sameTarget(o *entry) bool {
-	return e.route.GUID == o.route.GUID && e.route.LoadBalancing == o.route.LoadBalancing && slices.Equal(e.places, o.places)
+// keyOf is where routers look for a route. They compare paths without regard
+// to case, as Cloud Foundry's do.
+func keyOf(r cf.Route, d cf.Domain) routing.Key {
+	return routing.Key{
+		Host: strings.ToLower(strings.TrimPrefix(r.Host+"."+d.Name, ".")),
+		Path: strings.ToLower(strings.TrimRight(r.Path, "/")),
+	}
 }
 
-// rebuild looks at the instances of apps again.
-func (f *Feed) rebuild(apps map[string]struct{}) {
+// same reports whether both are at one address and lead to the same places in
+// the same way.
+func (e *entry) same(o *entry) bool {
+	return e.route.Key == o.route.Key && e.route.LoadBalancing == o.route.LoadBalancing && slices.Equal(e.places, o.places)
+}
+
+// older orders routes that claim one address: the oldest has it.
+func older(a, b *entry) int {
+	return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.route.GUID, b.route.GUID))
+}
+
+// refresh looks at a route again; mu is held.
+func (f *Feed) refresh(v *state.View, guid string) {
+	have, want := f.routes[guid], lookUp(v, guid)
+	if have != nil && want != nil && have.same(want) {
+		return
+	}
+	if have != nil {
+		f.remove(have)
+	}
+	if want != nil {
+		want.route.Backends = f.backends(want)
+		f.add(want)
+	}
+}
+
+func (f *Feed) add(e *entry) {
+	key := e.route.Key
+	f.routes[e.route.GUID] = e
+	claims := append(f.claims[key], e)
+	slices.SortFunc(claims, older)
+	f.claims[key] = claims
+	for _, p := range e.places {
+		set := f.byApp[p.app]
+		if set == nil {
+			set = map[*entry]struct{}{}
+			f.byApp[p.app] = set
+		}
+		set[e] = struct{}{}
+	}
+	f.changed(key)
+}
+
+func (f *Feed) remove(e *entry) {
+	key := e.route.Key
+	delete(f.routes, e.route.GUID)
+	claims := slices.DeleteFunc(f.claims[key], func(o *entry) bool { return o == e })
+	if f.claims[key] = claims; len(claims) == 0 {
+		delete(f.claims, key)
+	}
+	for _, p := range e.places {
+		delete(f.byApp[p.app], e)
+		if len(f.byApp[p.app]) == 0 {
+			delete(f.byApp, p.app)
+		}
+	}
+	f.changed(key)
+}
+
+// readInstances looks at the apps again whose instances have changed.
+func (f *Feed) readInstances() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before := f.version
-	for app := range apps {
-		for key := range f.byApp[app] {
-			e := f.entries[key]
+	// Taken under mu: whoever has waited for it knows that nothing which was
+	// told before is still on its way.
+	for app := range f.instances.Take() {
+		for e := range f.byApp[app] {
 			next := f.backends(e)
 			if slices.Equal(next, e.route.Backends) {
 				continue
 			}
 			e.route.Backends = next // never changed in place: it may be on its way to a router
-			f.changed(key)
+			f.changed(e.route.Key)
 		}
 	}
-	if f.version != before {
-		f.version = before + 1
-	}
+	f.publish()
 }
 
 // backends lists the ready instances behind a route.
@@ -144,22 +151,4 @@ func (f *Feed) backends(e *entry) []routing.Backend {
 		}
 	}
 	return out
-}
-
-func (f *Feed) link(key routing.Key, app string) {
-	set := f.byApp[app]
-	if set == nil {
-		set = map[routing.Key]struct{}{}
-		f.byApp[app] = set
-	}
-	set[key] = struct{}{}
-}
-
-func (f *Feed) unlink(key routing.Key, e *entry) {
-	for _, p := range e.places {
-		delete(f.byApp[p.app], key)
-		if len(f.byApp[p.app]) == 0 {
-			delete(f.byApp, p.app)
-		}
-	}
 }
