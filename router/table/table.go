@@ -16,6 +16,10 @@ import (
 // enough for an instance that was restarted in place.
 const tombstoneAge = 30 * time.Second
 
+// maxTombstones bounds those of instances that the router does not know (yet):
+// a node that was broken into could name any number.
+const maxTombstones = 10_000
+
 // ErrOld refuses an update of an older term, or one that the table has passed.
 var ErrOld = errors.New("update is older than the route table")
 
@@ -160,11 +164,13 @@ func (t *Table) withdraw(w routing.Withdrawal) (backends []*Backend, waits []<-c
 			delete(t.tombstones, w)
 		}
 	}
-	t.tombstones[w] = now
 	for _, b := range t.allocs[w.AllocID] {
 		if b.withdrawal() == w {
 			backends = append(backends, b)
 		}
+	}
+	if len(backends) > 0 || len(t.tombstones) < maxTombstones {
+		t.tombstones[w] = now
 	}
 	for _, b := range backends {
 		if quiet := b.withdraw(); quiet != nil {
