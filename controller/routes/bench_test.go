@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/controller/state"
 	"github.com/stackato/stackato/wire/routing"
@@ -38,8 +40,8 @@ func BenchmarkAddedRoute(b *testing.B) {
 	if u := <-updates; len(u.Routes) != routes {
 		b.Fatalf("%d routes in the snapshot", len(u.Routes))
 	}
-	for n := 0; b.Loop(); n++ {
-		guid := fmt.Sprintf("route-%06d-%d", n%routes, n) // anywhere between the others
+	for b.Loop() {
+		guid := uuid.NewString()
 		batch := &state.Batch{}
 		w.queue(batch, guid, "a")
 		w.must(w.Apply(w.ctx, batch))
@@ -66,7 +68,7 @@ func (w *world) fill(routes, apps int) {
 	for i := 0; i < routes; {
 		batch := &state.Batch{}
 		for end := min(i+400, routes); i < end; i++ {
-			w.queue(batch, fmt.Sprintf("route-%06d", i), fmt.Sprintf("app-%06d", i%apps))
+			w.queue(batch, uuid.NewString(), fmt.Sprintf("app-%06d", i%apps))
 		}
 		w.must(w.Apply(w.ctx, batch))
 	}
@@ -74,5 +76,7 @@ func (w *world) fill(routes, apps int) {
 
 func (w *world) queue(b *state.Batch, guid, app string) {
 	b.CreateRoute(cf.Route{Resource: w.res(guid), Host: guid, DomainGUID: "d", SpaceGUID: "space"})
-	b.MapRoute(state.RouteMapping{RouteGUID: guid, Destinations: []cf.Destination{w.dest(guid, app, "web", "http1")}, At: w.at()})
+	d := w.dest(guid, app, "web", "http1")
+	d.GUID = uuid.NewString()
+	b.MapRoute(state.RouteMapping{RouteGUID: guid, Destinations: []cf.Destination{d}, At: w.at()})
 }

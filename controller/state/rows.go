@@ -6,32 +6,34 @@ import (
 	"github.com/stackato/stackato/controller/cf"
 )
 
-// Rows is a whole table as a view shows it, for those who follow tables that
-// grow large. The rows are the state's own and must never be changed. A row
+// Rows are those of a table whose GUIDs begin with a prefix, as a view shows
+// them, for those who follow tables that grow large. The rows are the state's own and must never be changed. A row
 // that two views share is the same pointer in both.
 type Rows[T any] struct {
 	// All yields the rows in the order of their GUIDs; use it once.
 	All iter.Seq[*T]
-	// Version is the same channel for two views in which the table is the
-	// same, and another one if anything in it has changed.
+	// Version is the same channel only for two views in which these rows are
+	// the same; it is another one if any of them has changed.
 	Version <-chan struct{}
 }
 
 // RouteRows returns the routes. Like the next three it makes a watch wake up
-// when anything in the table changes, also when All is not used.
-func (v *View) RouteRows() Rows[cf.Route] { return rowsOf(v, routes) }
+// when any of the rows changes, also when All is not used.
+func (v *View) RouteRows(prefix string) Rows[cf.Route] { return rowsOf(v, routes, prefix) }
 
 // DestinationRows returns the destinations of all routes.
-func (v *View) DestinationRows() Rows[cf.Destination] { return rowsOf(v, destinations) }
+func (v *View) DestinationRows(prefix string) Rows[cf.Destination] {
+	return rowsOf(v, destinations, prefix)
+}
 
 // DomainRows returns the domains.
-func (v *View) DomainRows() Rows[cf.Domain] { return rowsOf(v, domains) }
+func (v *View) DomainRows(prefix string) Rows[cf.Domain] { return rowsOf(v, domains, prefix) }
 
 // AppRows returns the apps.
-func (v *View) AppRows() Rows[cf.App] { return rowsOf(v, apps) }
+func (v *View) AppRows(prefix string) Rows[cf.App] { return rowsOf(v, apps, prefix) }
 
-func rowsOf[T any](v *View, t table[T]) Rows[T] {
-	it, err := v.txn.Get(t.name, "id")
+func rowsOf[T any](v *View, t table[T], prefix string) Rows[T] {
+	it, err := v.txn.Get(t.name, "id_prefix", prefix)
 	if err != nil {
 		panic("state: list " + t.name + ": " + err.Error()) // our own table
 	}
