@@ -1,5 +1,7 @@
 package cf
 
+import "github.com/stackato/stackato/wire/instance"
+
 // States of a build.
 const (
 	BuildStaging = "STAGING"
@@ -26,6 +28,9 @@ type Build struct {
 	CreatedBy   Actor  `json:"created_by,omitzero"`
 	// TokenHash is the SHA-256 of the token that the stager shows, in hex.
 	TokenHash string `json:"token_hash,omitempty"`
+	// Uploaded are the blobs that were stored with the present token: a
+	// result names these alone. Shared with the state: never change it.
+	Uploaded []instance.Blob `json:"uploaded,omitempty"`
 }
 
 // Actor is who made something.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/controller/state"
@@ -101,7 +102,14 @@ func (s *Stager) put(ctx context.Context, build, token string, r io.Reader) (ins
 	if b.GUID != build {
 		return instance.Blob{}, errToken()
 	}
-	return s.cfg.Blobs.Put(ctx, r, s.cfg.DropletBytes)
+	stored, err := s.cfg.Blobs.Put(ctx, r, s.cfg.DropletBytes)
+	if err != nil {
+		return instance.Blob{}, err
+	}
+	// Only what is noted here can be the build's result: else whoever knows a
+	// blob's digest could make it the droplet of an app of his own.
+	err = s.cfg.State(0).AddBuildUpload(ctx, state.BuildUpload{GUID: b.GUID, Hash: b.TokenHash, Blob: stored})
+	return stored, fromState(err)
 }
 
 // Result ends the build that the token was given to. Reporting the same result
@@ -122,6 +130,11 @@ func (s *Stager) Result(ctx context.Context, token string, r staging.Result) err
 	}
 	if r.Droplet.Digest == "" {
 		return rpcerr.New(rpcerr.Invalid, "the result of build %s has neither a droplet nor an error", b.GUID)
+	}
+	for _, made := range []instance.Blob{r.Droplet, r.Cache} {
+		if made.Digest != "" && !slices.Contains(b.Uploaded, made) {
+			return rpcerr.New(rpcerr.Denied, "blob %.12s… was not stored by build %s", made.Digest, b.GUID)
+		}
 	}
 	now := s.cfg.Now()
 	d := &cf.Droplet{

@@ -19,6 +19,7 @@ type State interface {
 	Read(ctx context.Context) (*state.View, error)
 	Watch(ctx context.Context, read func(*state.View)) error
 	SetBuildToken(context.Context, state.BuildToken) error
+	AddBuildUpload(context.Context, state.BuildUpload) error
 	FinishBuild(context.Context, state.BuildFinish) (cf.Build, error)
 }
 

@@ -59,6 +59,17 @@ func TestBuildBecomesDroplet(t *testing.T) {
 		BuildGUID: b.GUID, Droplet: droplet, Cache: cache, ProcessTypes: map[string]string{"web": "nginx"},
 		Buildpacks: []wire.Detected{{Name: "staticfile", DetectOutput: "staticfile 1"}},
 	}
+	// Knowing another app's droplet is not enough to get it.
+	for _, foreign := range []func(*wire.Result){
+		func(r *wire.Result) { r.Droplet.Digest = strings.Repeat("a", 64) },
+		func(r *wire.Result) { r.Cache.Digest = strings.Repeat("a", 64) },
+	} {
+		forged := result
+		foreign(&forged)
+		if err := w.Result(ctx, spec.Token, forged); rpcerr.Of(err) != rpcerr.Denied || w.get(b.GUID).State != cf.BuildStaging {
+			t.Errorf("a result with a blob that the build did not store: %v, build %s", err, w.get(b.GUID).State)
+		}
+	}
 	for range 2 { // the first answer may have been lost
 		w.must(w.Result(ctx, spec.Token, result))
 	}

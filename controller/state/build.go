@@ -117,7 +117,7 @@ var setBuildToken = newCommand("cf.build.token", 1, func(tx *Tx, in BuildToken) 
 	if !ok || b.State != cf.BuildStaging {
 		return none{}, cf.ErrNotFound.With("Build not found")
 	}
-	b.TokenHash = in.Hash
+	b.TokenHash, b.Uploaded = in.Hash, nil
 	builds.put(tx, b)
 	return none{}, nil
 })
@@ -126,6 +126,38 @@ var setBuildToken = newCommand("cf.build.token", 1, func(tx *Tx, in BuildToken) 
 // token ends.
 func (s *Store) SetBuildToken(ctx context.Context, t BuildToken) error {
 	_, err := setBuildToken.do(ctx, s, t)
+	return err
+}
+
+// maxBuildUploads bounds what one build stores; uploads are tried again.
+const maxBuildUploads = 16
+
+// BuildUpload notes a blob that a build has stored with its token.
+type BuildUpload struct {
+	GUID string        `json:"guid"`
+	Hash string        `json:"hash"` // of the token
+	Blob instance.Blob `json:"blob"`
+}
+
+var addBuildUpload = newCommand("cf.build.upload", 1, func(tx *Tx, in BuildUpload) (none, error) {
+	b, ok := builds.get(tx, "id", in.GUID)
+	if !ok || b.State != cf.BuildStaging || b.TokenHash != in.Hash {
+		return none{}, cf.ErrNotFound.With("Build not found")
+	}
+	if slices.Contains(b.Uploaded, in.Blob) {
+		return none{}, nil
+	}
+	if len(b.Uploaded) == maxBuildUploads {
+		return none{}, cf.ErrUnprocessable.With("A build may store %d blobs, this one has done so", maxBuildUploads)
+	}
+	b.Uploaded = append(slices.Clone(b.Uploaded), in.Blob)
+	builds.put(tx, b)
+	return none{}, nil
+})
+
+// AddBuildUpload notes a blob that a build that is staging has stored.
+func (s *Store) AddBuildUpload(ctx context.Context, u BuildUpload) error {
+	_, err := addBuildUpload.do(ctx, s, u)
 	return err
 }
 
