@@ -107,17 +107,21 @@ func TestDestinations(t *testing.T) {
 	})
 }
 
-// Routers compare paths without regard to case: of two routes that differ in
-// nothing else the older one counts, whatever is done to the other.
+// Routers compare paths without regard to case, and so does the state: there
+// is one route, whatever its spelling.
 func TestPathsOfOneCase(t *testing.T) {
 	w, r := serve(t, ready("a", "web", 0), ready("b", "web", 0))
 	w.route("z", "one", "/path")
 	w.link("z", "a/web/http1")
 	before := w.Local()
-	w.must(w.CreateRoute(w.ctx, cf.Route{Resource: w.res("y"), Host: "one", Path: "/Path", DomainGUID: "d", SpaceGUID: "space"}))
-	w.link("y", "b/web/http1")
+	other := cf.Route{Resource: w.res("y"), Host: "one", Path: "/Path", DomainGUID: "d", SpaceGUID: "space"}
+	if err := w.CreateRoute(w.ctx, other); err == nil {
+		t.Error("a second route that routers cannot tell from the first was made")
+	}
 	r.await("one.example.com/path z: a-web-0")
 	w.must(w.DeleteRoute(w.ctx, w.target("z")))
+	w.must(w.CreateRoute(w.ctx, other))
+	w.link("y", "b/web/http1")
 	r.await("one.example.com/path y: b-web-0")
 	w.feed.readState(before) // a late reader
 	late := w.subscribe(t.Cleanup)

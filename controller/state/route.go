@@ -14,7 +14,7 @@ var routes = newTable[cf.Route]("cf_routes", byGUID(),
 	by("space", "SpaceGUID"), by("domain", "DomainGUID"))
 
 func hostKey(domain, host string) string          { return domain + "/" + strings.ToLower(host) }
-func addressKey(domain, host, path string) string { return hostKey(domain, host) + "/" + path }
+func addressKey(domain, host, path string) string { return hostKey(domain, host) + "/" + strings.ToLower(path) }
 
 // Route returns one route.
 func (v *View) Route(guid string) (cf.Route, bool) { return routes.get(v, "id", guid) }
