@@ -48,6 +48,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { out.Close() })
+	t.Cleanup(func() { endStrangers(t, dir) })
 	sockets, err := os.MkdirTemp("", "fence")
 	if err != nil {
 		t.Fatal(err)
