@@ -13,8 +13,10 @@ var routes = newTable[cf.Route]("cf_routes", byGUID(),
 	byKey("host", func(r *cf.Route) string { return hostKey(r.DomainGUID, r.Host) }),
 	by("space", "SpaceGUID"), by("domain", "DomainGUID"))
 
-func hostKey(domain, host string) string          { return domain + "/" + strings.ToLower(host) }
-func addressKey(domain, host, path string) string { return hostKey(domain, host) + "/" + strings.ToLower(path) }
+func hostKey(domain, host string) string { return domain + "/" + strings.ToLower(host) }
+func addressKey(domain, host, path string) string {
+	return hostKey(domain, host) + "/" + strings.ToLower(path)
+}
 
 // Route returns one route.
 func (v *View) Route(guid string) (cf.Route, bool) { return routes.get(v, "id", guid) }
