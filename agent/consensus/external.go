@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/hashicorp/go-memdb"
 )
@@ -25,19 +24,13 @@ func AddTableFunc(r *Registry, schema *memdb.TableSchema, newRow func() any) {
 func RegisterFunc(r *Registry, typ string, version int,
 	decode func(data json.RawMessage) (func(txn *memdb.Txn, index uint64) (json.RawMessage, error), error),
 ) {
-	if _, dup := r.commands[typ][version]; dup {
-		panic(fmt.Sprintf("consensus: command %s v%d is registered twice", typ, version))
-	}
-	if r.commands[typ] == nil {
-		r.commands[typ] = map[int]command{}
-	}
-	r.commands[typ][version] = func(data json.RawMessage) (applyFunc, error) {
+	r.add(typ, version, func(data json.RawMessage) (applyFunc, error) {
 		apply, err := decode(data)
 		if err != nil {
 			return nil, err
 		}
 		return func(tx *Tx) (json.RawMessage, error) { return apply(tx.txn, tx.Index) }, nil
-	}
+	})
 }
 
 // Txn is the view's own read transaction.

@@ -42,14 +42,7 @@ func NewRegistry() *Registry {
 // round trip through encoding/json: that is how snapshots are written. The
 // schema needs an index "id". A second table of one name panics.
 func AddTable[T any](r *Registry, schema *memdb.TableSchema) {
-	if _, dup := r.schemas[schema.Name]; dup {
-		panic("consensus: table " + schema.Name + " is registered twice")
-	}
-	r.schemas[schema.Name] = schema
-	r.rows[schema.Name] = func(raw json.RawMessage) (any, error) {
-		row := new(T)
-		return row, decodeStrict(raw, row)
-	}
+	AddTableFunc(r, schema, func() any { return new(T) })
 }
 
 // Command is a registered change of state with input T and result R.
@@ -74,13 +67,7 @@ type Proposer interface {
 // keep it small.
 // Registering the same type and version twice panics.
 func Register[T, R any](r *Registry, typ string, version int, apply func(tx *Tx, in T) (R, error)) *Command[T, R] {
-	if _, dup := r.commands[typ][version]; dup {
-		panic(fmt.Sprintf("consensus: command %s v%d is registered twice", typ, version))
-	}
-	if r.commands[typ] == nil {
-		r.commands[typ] = map[int]command{}
-	}
-	r.commands[typ][version] = func(data json.RawMessage) (applyFunc, error) {
+	r.add(typ, version, func(data json.RawMessage) (applyFunc, error) {
 		var in T
 		if err := decodeStrict(data, &in); err != nil {
 			return nil, fmt.Errorf("input of command %s v%d: %w", typ, version, err)
@@ -92,8 +79,19 @@ func Register[T, R any](r *Registry, typ string, version int, apply func(tx *Tx,
 			}
 			return json.Marshal(out)
 		}, nil
-	}
+	})
 	return &Command[T, R]{Type: typ, Version: version}
+}
+
+// add registers one version of a command.
+func (r *Registry) add(typ string, version int, c command) {
+	if _, dup := r.commands[typ][version]; dup {
+		panic(fmt.Sprintf("consensus: command %s v%d is registered twice", typ, version))
+	}
+	if r.commands[typ] == nil {
+		r.commands[typ] = map[int]command{}
+	}
+	r.commands[typ][version] = c
 }
 
 // Option changes one proposal.
