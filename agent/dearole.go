@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -171,7 +172,7 @@ func (r *runtime) routerPorts() []netip.AddrPort {
 // Started implements fence.Observer.
 func (d *dea) Started(c fence.Container) {
 	d.tail.Follow(apptail.Container{
-		ID: c.ID, AppGUID: c.AppGUID, SourceType: sourceType(c), InstanceID: instanceID(c), RateBytes: c.LogRateBytes,
+		ID: c.ID, AppGUID: c.AppGUID, SourceType: sourceType(c), InstanceID: strconv.Itoa(c.Index), RateBytes: c.LogRateBytes,
 	})
 }
 
@@ -194,10 +195,6 @@ func sourceType(c fence.Container) string {
 		return logs.SourceAppTask + c.Type
 	}
 	return logs.SourceAppProcess + strings.ToUpper(c.Type)
-}
-
-func instanceID(c fence.Container) string {
-	return itoa(c.Index)
 }
 
 // confirm reports whether an instance has an address now.

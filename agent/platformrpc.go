@@ -67,6 +67,14 @@ func (r *runtime) cloud() (CloudController, error) {
 	return r.role.cloud, nil
 }
 
+// cloudFor returns the Cloud Controller for a caller that has the role.
+func (r *runtime) cloudFor(c rpc.Caller, role node.Role) (CloudController, error) {
+	if err := fromRole(c, role); err != nil {
+		return nil, err
+	}
+	return r.cloud()
+}
+
 // fromRole refuses callers without a role: a router has no business with
 // specifications, a DEA none with routes.
 func fromRole(c rpc.Caller, role node.Role) error {
@@ -82,10 +90,7 @@ func servePlatform(s *rpc.Server, r *runtime) {
 	serveDEA(s, r)
 	serveUploads(s, r)
 	rpc.HandleStream(s, methodRoutes, func(ctx context.Context, c rpc.Caller, _ *rpc.Empty, send func(*routing.Update) error) error {
-		if err := fromRole(c, node.Router); err != nil {
-			return err
-		}
-		cc, err := r.cloud()
+		cc, err := r.cloudFor(c, node.Router)
 		if err != nil {
 			return err
 		}
@@ -104,10 +109,7 @@ func servePlatform(s *rpc.Server, r *runtime) {
 // serveDEA registers what DEAs ask of controllers.
 func serveDEA(s *rpc.Server, r *runtime) {
 	rpc.Handle(s, methodInstance, func(ctx context.Context, c rpc.Caller, req *InstanceRequest) (*instance.Spec, error) {
-		cc, err := r.cloud()
-		if err == nil {
-			err = fromRole(c, node.DEA)
-		}
+		cc, err := r.cloudFor(c, node.DEA)
 		if err != nil {
 			return nil, err
 		}
@@ -115,10 +117,7 @@ func serveDEA(s *rpc.Server, r *runtime) {
 		return &out, err
 	})
 	rpc.Handle(s, methodBuild, func(ctx context.Context, c rpc.Caller, req *BuildRequest) (*staging.Spec, error) {
-		cc, err := r.cloud()
-		if err == nil {
-			err = fromRole(c, node.DEA)
-		}
+		cc, err := r.cloudFor(c, node.DEA)
 		if err != nil {
 			return nil, err
 		}
@@ -126,20 +125,14 @@ func serveDEA(s *rpc.Server, r *runtime) {
 		return &out, err
 	})
 	rpc.Handle(s, methodResult, func(ctx context.Context, c rpc.Caller, req *ResultRequest) (*rpc.Empty, error) {
-		cc, err := r.cloud()
-		if err == nil {
-			err = fromRole(c, node.DEA)
-		}
+		cc, err := r.cloudFor(c, node.DEA)
 		if err != nil {
 			return nil, err
 		}
 		return &rpc.Empty{}, cc.Result(ctx, c.ID, *req)
 	})
 	rpc.HandleRaw(s, methodBlob, func(ctx context.Context, c rpc.Caller, req *BlobRequest, _ io.Reader) (*BlobInfo, io.ReadCloser, error) {
-		cc, err := r.cloud()
-		if err == nil {
-			err = fromRole(c, node.DEA)
-		}
+		cc, err := r.cloudFor(c, node.DEA)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -158,10 +151,7 @@ func serveUploads(s *rpc.Server, r *runtime) {
 	}
 	for cache, m := range map[bool]rpc.RawMethod[UploadRequest, instance.Blob]{false: methodDroplet, true: methodCache} {
 		rpc.HandleRaw(s, m, func(ctx context.Context, c rpc.Caller, req *UploadRequest, body io.Reader) (*instance.Blob, io.ReadCloser, error) {
-			cc, err := r.cloud()
-			if err == nil {
-				err = fromRole(c, node.DEA)
-			}
+			cc, err := r.cloudFor(c, node.DEA)
 			if err != nil {
 				return nil, nil, err
 			}

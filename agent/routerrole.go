@@ -18,8 +18,6 @@ import (
 	"github.com/stackato/stackato/wire/routing"
 )
 
-func itoa(i int) string { return strconv.Itoa(i) }
-
 // routerRole is the router's part inside of the agent.
 type routerRole struct {
 	Router
@@ -125,7 +123,7 @@ func (r *runtime) verifyPeer(cs tls.ConnectionState, role node.Role) error {
 // apiListener is where the Cloud Controller's API listens: for routers of
 // the cluster alone.
 func (r *runtime) apiListener() (net.Listener, error) {
-	addr := net.JoinHostPort(r.dir.get().Self.Address, itoa(r.cfg.Ports.API))
+	addr := net.JoinHostPort(r.dir.get().Self.Address, strconv.Itoa(r.cfg.Ports.API))
 	return tls.Listen("tcp", addr, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return r.creds.Certificate(), nil },
