@@ -13,6 +13,7 @@ import (
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // newChild makes the child of p. Each start of it writes, and its readiness
@@ -92,7 +93,7 @@ func (k *children) consulConfig(a cluster.Assignment, bin string) (childConfig, 
 		Binary: bin, Dir: k.r.cfg.path("consul"), LogFile: k.r.cfg.path("logs", "consul.log"), BindAddr: a.Self.Address,
 		NodeName: a.Self.Name, NodeID: string(a.Self.ID), Server: a.IsVoter(),
 		RetryJoin: k.servers(a), GossipKeys: []string{base64.StdEncoding.EncodeToString(a.ConsulGossip)},
-		TLS:        consul.TLSFiles{CA: k.r.cfg.caFile(), Cert: k.r.cfg.certFile(), Key: k.r.cfg.keyFile()},
+		TLS:        serfagent.TLSFiles{CA: k.r.cfg.caFile(), Cert: k.r.cfg.certFile(), Key: k.r.cfg.keyFile()},
 		AgentToken: a.ConsulToken,
 	}
 	if k.r.cfg.Timing == "wan" {
@@ -114,7 +115,7 @@ func (k *children) nomadConfig(a cluster.Assignment, bin string) (childConfig, e
 	c := nomad.Config{
 		Binary: bin, Dir: k.r.cfg.path("nomad"), LogFile: k.r.cfg.path("logs", "nomad.log"), BindAddr: a.Self.Address,
 		NodeName: a.Self.Name, NodeID: string(a.Self.ID), Server: a.IsVoter(), RetryJoin: k.servers(a),
-		TLS: nomad.TLSFiles{CA: k.r.cfg.caFile(), Cert: k.r.cfg.certFile(), Key: k.r.cfg.keyFile()},
+		TLS: serfagent.TLSFiles{CA: k.r.cfg.caFile(), Cert: k.r.cfg.certFile(), Key: k.r.cfg.keyFile()},
 	}
 	if k.r.cfg.Timing == "wan" {
 		c.Timing = nomad.WAN()

@@ -14,6 +14,7 @@ import (
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // primaryInterval is between two looks at Consul and Nomad. A change of the
@@ -295,8 +296,7 @@ func (w *primaryWork) Voting(ctx context.Context, nodes []node.Node) bool {
 		return false
 	}
 	for _, n := range nodes {
-		if !slices.ContainsFunc(cp, func(p consul.Peer) bool { return p.ID == string(n.ID) && p.Voter }) ||
-			!slices.ContainsFunc(np, func(p nomad.Peer) bool { return p.ID == string(n.ID) && p.Voter }) {
+		if !serfagent.Votes(cp, string(n.ID)) || !serfagent.Votes(np, string(n.ID)) {
 			return false
 		}
 	}

@@ -2,11 +2,11 @@ package agent
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // Bounds of leaving a group of servers.
@@ -75,41 +75,11 @@ func (k *children) tryStepDown(ctx context.Context, name string) error {
 	if name == "consul" {
 		c := consul.NewClient(consulHTTP, consulToken)
 		defer c.Close()
-		return leavePeers(id, func() ([]string, error) { return peerIDs(ctx, c.RaftPeers, func(p consul.Peer) string { return p.ID }) },
-			func() error { return c.RemovePeer(ctx, id) })
+		return serfagent.StepDown(ctx, c, id)
 	}
 	c := nomad.NewClient(nomadHTTP, nomadToken)
 	defer c.Close()
-	return leavePeers(id, func() ([]string, error) { return peerIDs(ctx, c.RaftPeers, func(p nomad.Peer) string { return p.ID }) },
-		func() error { return c.RemovePeer(ctx, id) })
-}
-
-func peerIDs[P any](ctx context.Context, list func(context.Context) ([]P, error), id func(P) string) ([]string, error) {
-	peers, err := list(ctx)
-	var out []string
-	for _, p := range peers {
-		out = append(out, id(p))
-	}
-	return out, err
-}
-
-// leavePeers removes id from a group unless it is the only one. The Primary
-// may do the same at the same time.
-func leavePeers(id string, peers func() ([]string, error), remove func() error) error {
-	in := func() (bool, error) {
-		ids, err := peers()
-		return len(ids) > 1 && slices.Contains(ids, id), err
-	}
-	is, err := in()
-	if err != nil || !is {
-		return err
-	}
-	if err := remove(); err != nil {
-		if is, again := in(); again != nil || is {
-			return err
-		}
-	}
-	return nil
+	return serfagent.StepDown(ctx, c, id)
 }
 
 // retire ends a Nomad that is not wanted here any more. It takes its leave: a

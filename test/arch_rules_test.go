@@ -66,7 +66,7 @@ var layout = map[string][]string{
 	"cmd":             {"stackato-agent", "kato", "stackato", "stackato-launcher", "stackato-stager"},
 	"agent":           {".", "node", "member", "consensus", "cluster", "rpc", "catalog", "supervise", "fence", "apptail", "logyard", "local", "inspect"},
 	"agent/cluster":   {".", "pki", "seal"},
-	"agent/supervise": {".", "nomad", "consul"},
+	"agent/supervise": {".", "nomad", "consul", "serfagent"},
 	"controller":      {".", "cf", "state", "api", "auth", "uaa", "blob", "staging", "deploy", "health", "instances", "routes", "logcache", "osb", "client"},
 	"router":          {".", "table", "watch", "proxy", "tcp"},
 	"jobs":            nil,

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 	"github.com/stackato/stackato/agent/supervise/supervisetest"
 )
 
@@ -70,7 +71,7 @@ func startConsul(t *testing.T) *agent {
 	a := &agent{t: t, token: uuid.NewString(), Config: consul.Config{
 		Binary: binary, Dir: filepath.Join(dir, "consul"), LogFile: filepath.Join(dir, "consul.log"), BindAddr: "127.0.0.1",
 		NodeName: "alpha", NodeID: uuid.NewString(), Server: true, BootstrapExpect: 1,
-		GossipKeys: []string{supervisetest.GossipKey()}, TLS: consul.TLSFiles{CA: ca.File, Cert: cert, Key: key},
+		GossipKeys: []string{supervisetest.GossipKey()}, TLS: serfagent.TLSFiles{CA: ca.File, Cert: cert, Key: key},
 		InitialManagement: uuid.NewString(), Stabilization: time.Second,
 		Ports: consul.Ports{HTTP: p[0], DNS: p[1], SerfLAN: p[2], Server: p[3]},
 	}}

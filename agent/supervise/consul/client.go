@@ -4,70 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/hashicorp/consul/api"
-)
 
-// How long a call may take when its context has no earlier deadline. Leaving
-// and forcing out are answered when they are done.
-const (
-	callWithin  = 5 * time.Second
-	leaveWithin = 20 * time.Second
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // Client calls the API of one Consul agent. It may be used concurrently.
 type Client struct {
+	*serfagent.Caller
 	address, token string
-	transport      *http.Transport
 }
 
 // NewClient makes a client for the agent at address (host:port) that uses the
 // token with the given secret. It connects to nothing. CONSUL_* variables of
 // the environment have no influence.
 func NewClient(address, token string) *Client {
-	dialer := net.Dialer{Timeout: 2 * time.Second}
-	return &Client{address: address, token: token, transport: &http.Transport{
-		DialContext: dialer.DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
-	}}
-}
-
-// Close closes idle connections. The client can still be used.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
-
-// contextTransport gives every request a context: many methods of the API
-// library take none.
-type contextTransport struct {
-	ctx  context.Context
-	next http.RoundTripper
-}
-
-func (t contextTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.next.RoundTrip(r.WithContext(t.ctx))
+	return &Client{serfagent.NewCaller("consul"), address, token}
 }
 
 // call runs f with an API client that ends with ctx, or after 5 s, and names
 // the operation in its error.
 func (c *Client) call(ctx context.Context, op string, f func(*api.Client) error) error {
-	return c.callFor(ctx, callWithin, op, f)
+	return c.callFor(ctx, serfagent.CallWithin, op, f)
 }
 
 func (c *Client) callFor(ctx context.Context, d time.Duration, op string, f func(*api.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	cl, err := api.NewClient(&api.Config{
-		Address: c.address, Scheme: "http", Token: c.token,
-		HttpClient: &http.Client{Transport: contextTransport{ctx, c.transport}},
+	return c.Call(ctx, d, op, func(h *http.Client) error {
+		cl, err := api.NewClient(&api.Config{Address: c.address, Scheme: "http", Token: c.token, HttpClient: h})
+		if err != nil {
+			return err
+		}
+		return f(cl)
 	})
-	if err == nil {
-		err = f(cl)
-	}
-	if err != nil {
-		return fmt.Errorf("consul: %s: %w", op, err)
-	}
-	return nil
 }
 
 // ErrNoLeader means that the servers have not elected a leader.
@@ -139,26 +110,17 @@ func memberStatus(n int) string {
 	return names[n]
 }
 
-// Peer is a server in Consul's Raft configuration.
-type Peer struct {
-	ID      string `json:"id"` // the node id
-	Node    string `json:"node"`
-	Address string `json:"address"` // host:port
-	Leader  bool   `json:"leader"`
-	Voter   bool   `json:"voter"`
-}
-
 // RaftPeers lists the servers of the Raft configuration. A server that joined
 // votes only after the stabilisation time. Needs operator:read.
-func (c *Client) RaftPeers(ctx context.Context) ([]Peer, error) {
-	var out []Peer
+func (c *Client) RaftPeers(ctx context.Context) ([]serfagent.Peer, error) {
+	var out []serfagent.Peer
 	err := c.call(ctx, "list Raft peers", func(a *api.Client) error {
 		conf, err := a.Operator().RaftGetConfiguration(nil)
 		if err != nil {
 			return err
 		}
 		for _, s := range conf.Servers {
-			out = append(out, Peer{ID: s.ID, Node: s.Node, Address: s.Address, Leader: s.Leader, Voter: s.Voter})
+			out = append(out, serfagent.Peer{ID: s.ID, Node: s.Node, Address: s.Address, Leader: s.Leader, Voter: s.Voter})
 		}
 		return nil
 	})
@@ -172,15 +134,12 @@ func (c *Client) RemovePeer(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range peers {
-		if p.ID != id {
-			continue
-		}
-		return c.call(ctx, "remove Raft peer "+id, func(a *api.Client) error {
-			return a.Operator().RaftRemovePeerByID(id, nil)
-		})
+	if !serfagent.In(peers, id) {
+		return nil
 	}
-	return nil
+	return c.call(ctx, "remove Raft peer "+id, func(a *api.Client) error {
+		return a.Operator().RaftRemovePeerByID(id, nil)
+	})
 }
 
 // TransferLeadership makes the server with that node id the leader; an empty
@@ -196,13 +155,13 @@ func (c *Client) TransferLeadership(ctx context.Context, id string) error {
 // configuration, which takes up to about 10 s after the call returned: use it
 // as the function of supervise.Child.Leave. Needs agent:write.
 func (c *Client) Leave(ctx context.Context) error {
-	return c.callFor(ctx, leaveWithin, "leave", func(a *api.Client) error { return a.Agent().Leave() })
+	return c.callFor(ctx, serfagent.LeaveWithin, "leave", func(a *api.Client) error { return a.Agent().Leave() })
 }
 
 // ForceLeave declares a failed member gone and forgets it. It may take 10 s.
 // Needs operator:write.
 func (c *Client) ForceLeave(ctx context.Context, nodeName string) error {
-	return c.callFor(ctx, leaveWithin, "force "+nodeName+" to leave", func(a *api.Client) error {
+	return c.callFor(ctx, serfagent.LeaveWithin, "force "+nodeName+" to leave", func(a *api.Client) error {
 		return a.Agent().ForceLeavePrune(nodeName)
 	})
 }

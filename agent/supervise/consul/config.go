@@ -2,16 +2,15 @@ package consul
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"time"
 
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // Required are the Consul versions that the configuration is written for.
@@ -42,9 +41,6 @@ const (
 	WAN Profile = "wan"
 )
 
-// TLSFiles are paths of PEM files. The process reads them again on SIGHUP.
-type TLSFiles struct{ CA, Cert, Key string }
-
 // Config describes the Consul agent of a node.
 type Config struct {
 	Binary   string // absolute path, see Required
@@ -65,7 +61,7 @@ type Config struct {
 	// GossipKeys are base64 of 32 bytes each; the first encrypts, all decrypt.
 	// While keys are rotated they must contain every key in use.
 	GossipKeys []string
-	TLS        TLSFiles
+	TLS        serfagent.TLSFiles
 
 	InitialManagement string // secret of the management token (servers)
 	AgentToken        string // secret of the node's own token
@@ -110,29 +106,18 @@ func (c Config) configFile() string { return filepath.Join(c.Dir, "config.json")
 // Validate names the first field that cannot be.
 func (c Config) Validate() error {
 	c = c.withDefaults()
+	common := serfagent.Common{
+		Dir: c.Dir, BindAddr: c.BindAddr, NodeName: c.NodeName, NodeID: c.NodeID,
+		Server: c.Server, BootstrapExpect: c.BootstrapExpect, GossipKeys: c.GossipKeys, TLS: c.TLS,
+	}
+	if err := common.Validate(); err != nil {
+		return fmt.Errorf("consul: %w", err)
+	}
 	switch {
-	case !filepath.IsAbs(c.Dir):
-		return fmt.Errorf("consul: Dir %q is not an absolute path", c.Dir)
-	case c.NodeName == "" || c.NodeID == "":
-		return errors.New("consul: NodeName and NodeID are needed")
-	case c.TLS.CA == "" || c.TLS.Cert == "" || c.TLS.Key == "":
-		return errors.New("consul: TLS files are needed")
-	case c.BootstrapExpect < 0 || c.BootstrapExpect > 1:
-		return fmt.Errorf("consul: BootstrapExpect is %d, want 0 or 1: servers are added one by one", c.BootstrapExpect)
-	case c.BootstrapExpect == 1 && !c.Server:
-		return errors.New("consul: BootstrapExpect on an agent that is no server")
 	case c.Profile != LAN && c.Profile != WAN:
 		return fmt.Errorf("consul: profile %q is neither lan nor wan", c.Profile)
 	case len(c.GossipKeys) == 0:
 		return errors.New("consul: a gossip key is needed")
-	}
-	if a, err := netip.ParseAddr(c.BindAddr); err != nil || !a.Is4() || a.IsUnspecified() {
-		return fmt.Errorf("consul: BindAddr %q is not an IPv4 address of this node", c.BindAddr)
-	}
-	for i, k := range c.GossipKeys {
-		if b, err := base64.StdEncoding.DecodeString(k); err != nil || len(b) != 32 {
-			return fmt.Errorf("consul: gossip key %d is not base64 of 32 bytes", i)
-		}
 	}
 	return nil
 }

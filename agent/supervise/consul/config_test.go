@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -23,7 +25,7 @@ func golden() Config {
 		LogFile: "/var/lib/stackato/logs/consul.log", BindAddr: "10.0.0.1",
 		NodeName: "alpha", NodeID: "11111111-2222-4333-8444-555555555555",
 		GossipKeys:        []string{testKey},
-		TLS:               TLSFiles{CA: "/p/ca.pem", Cert: "/p/node.pem", Key: "/p/node.key"},
+		TLS:               serfagent.TLSFiles{CA: "/p/ca.pem", Cert: "/p/node.pem", Key: "/p/node.key"},
 		InitialManagement: "management-secret", AgentToken: "agent-secret", DNSToken: "dns-secret",
 		RetryJoin: []string{"10.0.0.2", "10.0.0.3:8301"},
 	}

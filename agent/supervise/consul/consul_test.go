@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 	"github.com/stackato/stackato/agent/supervise/supervisetest"
 )
 
@@ -54,7 +55,7 @@ func (cl cluster) config(t *testing.T, name, ip string) Config {
 	return Config{
 		Binary: cl.binary, Dir: filepath.Join(dir, "consul"), LogFile: filepath.Join(dir, name+".log"), BindAddr: ip,
 		NodeName: name, NodeID: uuid.NewString(), Server: true,
-		GossipKeys: []string{cl.gossip}, TLS: TLSFiles{CA: cl.ca.File, Cert: cert, Key: key},
+		GossipKeys: []string{cl.gossip}, TLS: serfagent.TLSFiles{CA: cl.ca.File, Cert: cert, Key: key},
 		InitialManagement: cl.management, Stabilization: time.Second,
 		Ports: Ports{HTTP: p[0], DNS: p[1], SerfLAN: p[2], Server: p[3]},
 	}

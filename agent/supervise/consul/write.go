@@ -1,17 +1,11 @@
 package consul
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"os"
 	"path/filepath"
-	"slices"
-	"syscall"
 
 	"github.com/stackato/stackato/agent/supervise"
-	"github.com/stackato/stackato/internal/atomicfile"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // Write makes the directories (0700) and puts the configuration and the gossip
@@ -22,43 +16,14 @@ func Write(c Config) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	keyring := filepath.Join(c.dataDir(), "serf", "local.keyring")
-	if err := os.MkdirAll(filepath.Dir(keyring), 0o700); err != nil {
+	if err := serfagent.WriteKeyring(filepath.Join(c.dataDir(), "serf", "local.keyring"), c.GossipKeys); err != nil {
 		return false, err
 	}
-	if err := writeKeyring(keyring, c.GossipKeys); err != nil {
-		return false, err
-	}
-	old, err := os.ReadFile(c.configFile())
-	if err == nil && bytes.Equal(old, b) {
-		return false, nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return false, err
-	}
-	return true, atomicfile.Write(c.configFile(), b, 0o600)
+	return serfagent.WriteConfig(c.configFile(), b)
 }
 
-// writeKeyring writes keys, the primary first, unless they are there. The
-// format is Serf's: a JSON list.
-func writeKeyring(path string, keys []string) error {
-	var old []string
-	if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &old) == nil && slices.Equal(old, keys) {
-		return nil
-	}
-	b, err := json.Marshal(keys)
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, b, 0o600)
-}
-
-// Apply writes the configuration and brings the child to it: by a restart
-// when it needs one, else by a reload.
-//
-// A process keeps the gossip keys it has in memory. When keys are rotated, Apply the
-// new list first, then use the Keyring calls of Client; a node that was cut
-// off at that time needs a Restart of its child.
+// Apply writes the configuration and brings the child to it, see
+// serfagent.Apply.
 func Apply(ctx context.Context, child *supervise.Child, c Config) error {
 	changed, err := Write(c)
 	if err != nil {
@@ -68,16 +33,5 @@ func Apply(ctx context.Context, child *supervise.Child, c Config) error {
 	if err != nil {
 		return err
 	}
-	before := child.Status()
-	if err := child.Update(ctx, spec); err != nil {
-		return err
-	}
-	if now := child.Status(); !changed || !now.Alive() || now.PID != before.PID {
-		return nil
-	}
-	if before.State != supervise.Running {
-		// Too early for a signal, and what it waits for may be what changed.
-		return child.Restart(ctx)
-	}
-	return child.Signal(ctx, syscall.SIGHUP)
+	return serfagent.Apply(ctx, child, spec, changed)
 }

@@ -27,7 +27,7 @@ func (c *Client) BootstrapACL(ctx context.Context, secret string) error {
 	if statusCode(err) != http.StatusBadRequest || !strings.Contains(err.Error(), "already done") {
 		return err
 	}
-	own := &Client{address: c.address, secret: secret, transport: c.transport}
+	own := &Client{c.Caller, c.address, secret}
 	return own.checkManagement(ctx)
 }
 

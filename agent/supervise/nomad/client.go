@@ -3,70 +3,40 @@ package nomad
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
-)
 
-// How long a call may take when its context has no earlier deadline. Forcing a
-// server out is answered when gossip has spread it.
-const (
-	callWithin  = 5 * time.Second
-	leaveWithin = 20 * time.Second
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // Client calls the API of one Nomad agent. It may be used concurrently.
 type Client struct {
+	*serfagent.Caller
 	address, secret string
-	transport       *http.Transport
 }
 
 // NewClient makes a client for the agent at address (host:port) that uses the
 // ACL token with the given secret ("" for none). It connects to nothing.
 func NewClient(address, secret string) *Client {
-	dialer := net.Dialer{Timeout: 2 * time.Second}
-	return &Client{address: address, secret: secret, transport: &http.Transport{
-		DialContext: dialer.DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
-	}}
-}
-
-// Close closes idle connections. The client can still be used.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
-
-// contextTransport gives every request a context: some methods of the API
-// library take none.
-type contextTransport struct {
-	ctx  context.Context
-	next http.RoundTripper
-}
-
-func (t contextTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.next.RoundTrip(r.WithContext(t.ctx))
+	return &Client{serfagent.NewCaller("nomad"), address, secret}
 }
 
 // call runs f with an API client that ends with ctx, or after 5 s, and names
 // the operation in its error.
 func (c *Client) call(ctx context.Context, op string, f func(*api.Client) error) error {
-	return c.callFor(ctx, callWithin, op, f)
+	return c.callFor(ctx, serfagent.CallWithin, op, f)
 }
 
 func (c *Client) callFor(ctx context.Context, d time.Duration, op string, f func(*api.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	cl, err := api.NewClient(&api.Config{
-		Address: "http://" + c.address, SecretID: c.secret,
-		HttpClient: &http.Client{Transport: contextTransport{ctx, c.transport}},
+	return c.Call(ctx, d, op, func(h *http.Client) error {
+		cl, err := api.NewClient(&api.Config{Address: "http://" + c.address, SecretID: c.secret, HttpClient: h})
+		if err != nil {
+			return err
+		}
+		return f(cl)
 	})
-	if err == nil {
-		err = f(cl)
-	}
-	if err != nil {
-		return fmt.Errorf("nomad: %s: %w", op, err)
-	}
-	return nil
 }
 
 // ErrNoLeader means that the servers have not elected a leader.
@@ -127,26 +97,17 @@ func (c *Client) ServerMembers(ctx context.Context) ([]Member, error) {
 	return out, err
 }
 
-// Peer is a server in Nomad's Raft configuration.
-type Peer struct {
-	ID      string `json:"id"`      // the node id
-	Node    string `json:"node"`    // "alpha.global"
-	Address string `json:"address"` // host:port
-	Leader  bool   `json:"leader"`
-	Voter   bool   `json:"voter"`
-}
-
 // RaftPeers lists the servers of the Raft configuration. A server that joined
 // votes only after the stabilisation time. Needs operator:read.
-func (c *Client) RaftPeers(ctx context.Context) ([]Peer, error) {
-	var out []Peer
+func (c *Client) RaftPeers(ctx context.Context) ([]serfagent.Peer, error) {
+	var out []serfagent.Peer
 	err := c.call(ctx, "list Raft peers", func(a *api.Client) error {
 		conf, err := a.Operator().RaftGetConfiguration(nil)
 		if err != nil {
 			return err
 		}
 		for _, s := range conf.Servers {
-			out = append(out, Peer{ID: s.ID, Node: s.Node, Address: s.Address, Leader: s.Leader, Voter: s.Voter})
+			out = append(out, serfagent.Peer{ID: s.ID, Node: s.Node, Address: s.Address, Leader: s.Leader, Voter: s.Voter})
 		}
 		return nil
 	})
@@ -160,15 +121,12 @@ func (c *Client) RemovePeer(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range peers {
-		if p.ID != id {
-			continue
-		}
-		return c.call(ctx, "remove Raft peer "+id, func(a *api.Client) error {
-			return a.Operator().RaftRemovePeerByID(id, nil)
-		})
+	if !serfagent.In(peers, id) {
+		return nil
 	}
-	return nil
+	return c.call(ctx, "remove Raft peer "+id, func(a *api.Client) error {
+		return a.Operator().RaftRemovePeerByID(id, nil)
+	})
 }
 
 // TransferLeadership makes the server with that node id the leader. Needs
@@ -185,7 +143,7 @@ func (c *Client) ForceLeave(ctx context.Context, nodeName, region string) error 
 	if region == "" {
 		region = "global"
 	}
-	return c.callFor(ctx, leaveWithin, "force "+nodeName+" to leave", func(a *api.Client) error {
+	return c.callFor(ctx, serfagent.LeaveWithin, "force "+nodeName+" to leave", func(a *api.Client) error {
 		return a.Agent().ForceLeaveWithOptions(nodeName+"."+region, api.ForceLeaveOpts{Prune: true})
 	})
 }

@@ -2,7 +2,6 @@ package nomad
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // Required are the Nomad versions that the configuration is written for.
@@ -38,9 +38,6 @@ type Ports struct {
 
 // DefaultPorts are Nomad's own.
 func DefaultPorts() Ports { return Ports{HTTP: 4646, RPC: 4647, Serf: 4648} }
-
-// TLSFiles are paths of PEM files. The process reads them again on SIGHUP.
-type TLSFiles struct{ CA, Cert, Key string }
 
 // HostVolume is a directory of the node that jobs may mount. It is the only
 // way to one: the Docker driver's own volumes are off.
@@ -79,7 +76,7 @@ type Config struct {
 	// GossipKeys are base64 of 32 bytes each; the first encrypts, all decrypt.
 	// While keys are rotated they must contain every key in use. Servers only.
 	GossipKeys []string
-	TLS        TLSFiles
+	TLS        serfagent.TLSFiles
 
 	Client ClientConfig
 
@@ -147,31 +144,20 @@ func (c Config) configFile() string { return filepath.Join(c.Dir, "config.json")
 // Validate names the first field that cannot be.
 func (c Config) Validate() error {
 	c = c.withDefaults()
+	common := serfagent.Common{
+		Dir: c.Dir, BindAddr: c.BindAddr, NodeName: c.NodeName, NodeID: c.NodeID,
+		Server: c.Server, BootstrapExpect: c.BootstrapExpect, GossipKeys: c.GossipKeys, TLS: c.TLS,
+	}
+	if err := common.Validate(); err != nil {
+		return fmt.Errorf("nomad: %w", err)
+	}
 	switch {
-	case !filepath.IsAbs(c.Dir):
-		return fmt.Errorf("nomad: Dir %q is not an absolute path", c.Dir)
-	case c.NodeName == "" || c.NodeID == "":
-		return errors.New("nomad: NodeName and NodeID are needed")
 	case !c.Server && !c.Client.Enabled:
 		return errors.New("nomad: an agent must be a server, a client or both")
-	case c.TLS.CA == "" || c.TLS.Cert == "" || c.TLS.Key == "":
-		return errors.New("nomad: TLS files are needed")
-	case c.BootstrapExpect < 0 || c.BootstrapExpect > 1:
-		return fmt.Errorf("nomad: BootstrapExpect is %d, want 0 or 1: servers are added one by one", c.BootstrapExpect)
-	case c.BootstrapExpect == 1 && !c.Server:
-		return errors.New("nomad: BootstrapExpect on an agent that is no server")
 	case c.Server && len(c.GossipKeys) == 0:
 		return errors.New("nomad: a gossip key is needed")
 	case c.Client.Enabled && c.Client.Interface == "":
 		return errors.New("nomad: Client.Interface is needed")
-	}
-	if a, err := netip.ParseAddr(c.BindAddr); err != nil || !a.Is4() || a.IsUnspecified() {
-		return fmt.Errorf("nomad: BindAddr %q is not an IPv4 address of this node", c.BindAddr)
-	}
-	for i, k := range c.GossipKeys {
-		if b, err := base64.StdEncoding.DecodeString(k); err != nil || len(b) != 32 {
-			return fmt.Errorf("nomad: gossip key %d is not base64 of 32 bytes", i)
-		}
 	}
 	for name, v := range c.Client.HostVolumes {
 		if !filepath.IsAbs(v.Path) {

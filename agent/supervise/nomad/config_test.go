@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -22,7 +24,7 @@ func golden() Config {
 		LogFile: "/var/lib/stackato/logs/nomad.log", BindAddr: "10.0.0.1",
 		NodeName: "alpha", NodeID: "11111111-2222-4333-8444-555555555555",
 		GossipKeys: []string{testKey},
-		TLS:        TLSFiles{CA: "/p/ca.pem", Cert: "/p/node.pem", Key: "/p/node.key"},
+		TLS:        serfagent.TLSFiles{CA: "/p/ca.pem", Cert: "/p/node.pem", Key: "/p/node.key"},
 		RetryJoin:  []string{"10.0.0.2", "10.0.0.3:4648"},
 		Client: ClientConfig{
 			Enabled: true, Interface: "eth0",

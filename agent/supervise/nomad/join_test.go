@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 	"github.com/stackato/stackato/agent/supervise/supervisetest"
 )
 
@@ -53,7 +54,7 @@ func TestServersJoinAndLeave(t *testing.T) {
 	// The leader leaves; the other one goes on alone.
 	leader, rest := byLeadership(t, alpha, beta)
 	begin = time.Now()
-	if err := Leave(t.Context(), leader.child, leader.Client, leader.NodeID); err != nil {
+	if err := leave(t, leader); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("leader left after %v", time.Since(begin))
@@ -78,7 +79,7 @@ func TestServersJoinAndLeave(t *testing.T) {
 		return err
 	})
 	// Nobody is left who could take over: nothing to agree on.
-	if err := Leave(t.Context(), rest.child, rest.Client, rest.NodeID); err != nil {
+	if err := leave(t, rest); err != nil {
 		t.Error(err)
 	}
 }
@@ -134,4 +135,13 @@ func checkListeners(t *testing.T, n *node) {
 	if diff := cmp.Diff(want, supervisetest.Listening(t, n.child.Status().PID)); diff != "" {
 		t.Errorf("listens on: %s", diff)
 	}
+}
+
+// leave takes a server out of the others' group, then ends it.
+func leave(t *testing.T, n *node) error {
+	t.Helper()
+	if err := serfagent.StepDown(t.Context(), n.Client, n.NodeID); err != nil {
+		return err
+	}
+	return n.child.StopBy(t.Context(), LeaveSignal)
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 	"github.com/stackato/stackato/agent/supervise/supervisetest"
 )
 
@@ -56,7 +57,7 @@ func (cl cluster) config(t *testing.T, name, ip string) Config {
 	return Config{
 		Binary: cl.binary, Dir: filepath.Join(dir, "nomad"), LogFile: filepath.Join(dir, name+".log"), BindAddr: ip,
 		NodeName: name, NodeID: uuid.NewString(), Server: true,
-		GossipKeys: []string{cl.gossip}, TLS: TLSFiles{CA: cl.ca.File, Cert: cert, Key: key},
+		GossipKeys: []string{cl.gossip}, TLS: serfagent.TLSFiles{CA: cl.ca.File, Cert: cert, Key: key},
 		Ports: Ports{HTTP: p[0], RPC: p[1], Serf: p[2]}, Timing: timing,
 	}
 }

@@ -1,16 +1,12 @@
 package nomad
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
-	"slices"
-	"syscall"
 
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 	"github.com/stackato/stackato/internal/atomicfile"
 )
 
@@ -32,7 +28,7 @@ func Write(c Config) (changed bool, err error) {
 	if c.Server {
 		// Nomad reads the keyring file and ignores configured keys when there
 		// is one, so this file is what counts after a missed rotation.
-		if err := writeKeyring(filepath.Join(server, "serf.keyring"), c.GossipKeys); err != nil {
+		if err := serfagent.WriteKeyring(filepath.Join(server, "serf.keyring"), c.GossipKeys); err != nil {
 			return false, err
 		}
 		if err := writeOnce(filepath.Join(server, "node-id"), c.NodeID); err != nil {
@@ -44,14 +40,7 @@ func Write(c Config) (changed bool, err error) {
 			return false, err
 		}
 	}
-	old, err := os.ReadFile(c.configFile())
-	if err == nil && bytes.Equal(old, b) {
-		return false, nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return false, err
-	}
-	return true, atomicfile.Write(c.configFile(), b, 0o600)
+	return serfagent.WriteConfig(c.configFile(), b)
 }
 
 // writeOnce writes a file that does not exist or is empty.
@@ -62,26 +51,8 @@ func writeOnce(path, text string) error {
 	return atomicfile.Write(path, []byte(text), 0o600)
 }
 
-// writeKeyring writes keys, the primary first, unless they are there. The
-// format is Serf's: a JSON list.
-func writeKeyring(path string, keys []string) error {
-	var old []string
-	if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &old) == nil && slices.Equal(old, keys) {
-		return nil
-	}
-	b, err := json.Marshal(keys)
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, b, 0o600)
-}
-
-// Apply writes the configuration and brings the child to it: by a restart
-// when it needs one, else by a reload.
-//
-// A process keeps the gossip keys it has in memory. When keys are rotated, Apply the
-// new list first, then use the Keyring calls of Client; a server that was cut
-// off at that time needs a Restart of its child.
+// Apply writes the configuration and brings the child to it, see
+// serfagent.Apply.
 func Apply(ctx context.Context, child *supervise.Child, c Config) error {
 	changed, err := Write(c)
 	if err != nil {
@@ -91,16 +62,5 @@ func Apply(ctx context.Context, child *supervise.Child, c Config) error {
 	if err != nil {
 		return err
 	}
-	before := child.Status()
-	if err := child.Update(ctx, spec); err != nil {
-		return err
-	}
-	if now := child.Status(); !changed || !now.Alive() || now.PID != before.PID {
-		return nil
-	}
-	if before.State != supervise.Running {
-		// Too early for a signal, and what it waits for may be what changed.
-		return child.Restart(ctx)
-	}
-	return child.Signal(ctx, syscall.SIGHUP)
+	return serfagent.Apply(ctx, child, spec, changed)
 }
