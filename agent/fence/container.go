@@ -88,9 +88,10 @@ func (f *Fence) owns(c Container) bool {
 	return err == nil && os.SameFile(theirs, ours)
 }
 
-// containers are the engine's that are this fence's.
-func (f *Fence) containers(ctx context.Context) ([]Container, error) {
-	list, err := f.cfg.Engine.containers(ctx)
+// containers are the engine's that are this fence's, in the given states or
+// in any.
+func (f *Fence) containers(ctx context.Context, states ...string) ([]Container, error) {
+	list, err := f.cfg.Engine.containers(ctx, states...)
 	return slices.DeleteFunc(list, func(c Container) bool { return !f.owns(c) }), err
 }
 
@@ -193,11 +194,15 @@ func (e *Engine) containerError(op string, err error) error {
 	return e.explain(op, err)
 }
 
-// containers lists all of ours, running or not.
-func (e *Engine) containers(ctx context.Context) ([]Container, error) {
+// containers lists all of ours, in states such as "exited" or in any.
+func (e *Engine) containers(ctx context.Context, states ...string) ([]Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*callWithin)
 	defer cancel()
-	list, err := e.client.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", labelKind))})
+	args := filters.NewArgs(filters.Arg("label", labelKind))
+	for _, s := range states {
+		args.Add("status", s)
+	}
+	list, err := e.client.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
 	if err != nil {
 		return nil, e.explain("list containers", err)
 	}

@@ -12,6 +12,11 @@ const (
 	keepTasks = time.Hour          // that ended: controllers must have learned
 	keepSpecs = 7 * 24 * time.Hour // of versions that do not run here
 	keepDead  = 10 * time.Minute   // containers that Nomad did not remove
+	// keepEnded is keepDead of an app's instances that had started: after a power loss Nomad knows
+	// nothing of their containers any more, and its own collection looks at running ones only. If it
+	// does know one it begins a new one in its place, as it would have. Not so tasks and builds, which
+	// it would run twice.
+	keepEnded = 20 * time.Second
 )
 
 // keepHouse forgets what is over and prunes what is not used.
@@ -20,6 +25,8 @@ func (f *Fence) keepHouse(ctx context.Context) error {
 	defer linger.Stop()
 	prune := time.NewTicker(f.cfg.Timing.Housekeep)
 	defer prune.Stop()
+	ended := time.NewTicker(f.cfg.Timing.Ended)
+	defer ended.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -29,6 +36,10 @@ func (f *Fence) keepHouse(ctx context.Context) error {
 			f.table.lingered(now.Add(-f.cfg.Timing.Linger), now.Add(-keepTasks))
 		case <-prune.C:
 			f.prune(ctx)
+		case <-ended.C:
+			if err := f.pruneEnded(ctx, time.Now().Add(-keepEnded)); err != nil && ctx.Err() == nil {
+				f.cfg.Logger.Warn("removing ended containers", "error", err)
+			}
 		}
 	}
 }

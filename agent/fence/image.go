@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/stackato/stackato/internal/atomicfile"
+	"github.com/stackato/stackato/wire/instance"
 )
 
 // ErrNoImage says that an image that work needs is not on this node, or is
@@ -113,9 +115,23 @@ func (f *Fence) pruneContainers(ctx context.Context, endedBefore time.Time) erro
 	if err != nil {
 		return err
 	}
+	return f.removeEnded(ctx, list, endedBefore)
+}
+
+// pruneEnded removes instances of apps that ended and that Nomad left behind.
+func (f *Fence) pruneEnded(ctx context.Context, endedBefore time.Time) error {
+	list, err := f.containers(ctx, "exited", "dead")
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(c Container) bool { return c.Kind != instance.KindApp })
+	return f.removeEnded(ctx, list, endedBefore)
+}
+
+func (f *Fence) removeEnded(ctx context.Context, list []Container, before time.Time) error {
 	var errs []error
 	for _, c := range list {
-		if c.running || latest(c.created, c.finished).After(endedBefore) {
+		if c.running || latest(c.created, c.finished).After(before) {
 			continue
 		}
 		if err := f.cfg.Engine.remove(ctx, c.ID); err != nil && !errors.Is(err, errGone) {

@@ -201,6 +201,31 @@ func TestDeadContainersArePruned(t *testing.T) {
 	}
 }
 
+// TestEndedInstancesGoSoon: what a power loss leaves of an app goes by itself
+// and soon; a task's container stays for Nomad, which may want its exit code.
+func TestEndedInstancesGoSoon(t *testing.T) {
+	w := newWorld()
+	w.app(t, "p1", nil)
+	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	lives := n.run("a1", instance.KindApp, "p1", "v1")
+	dead := n.run("a2", instance.KindApp, "p1", "v1")
+	task := n.run("t1", instance.KindTask, "p1", "v1")
+	n.awaitReady("a1")
+	n.awaitReady("a2")
+	docker(t, "kill", dead, task)
+	if err := n.pruneEnded(t.Context(), time.Now().Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	docker(t, "inspect", dead) // too young
+	if err := n.pruneEnded(t.Context(), time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	docker(t, "inspect", lives, task)
+	if exec.Command("docker", "inspect", dead).Run() == nil {
+		t.Error("the dead one is still there")
+	}
+}
+
 func TestProgramsAreReplaced(t *testing.T) {
 	dir := t.TempDir()
 	source, target := filepath.Join(dir, "program"), filepath.Join(dir, "bin")
