@@ -44,7 +44,19 @@ func (p Placement) constraints() []*api.Constraint {
 	return out
 }
 
-// spread puts instances evenly over availability zones first, then over nodes.
+// spread puts instances evenly over availability zones and over nodes.
+//
+// What Nomad makes of it (1.10.5, evenSpreadScoreBoost): without targets it adds
+// up the two scores and ignores the weights, so where a zone has fewer nodes
+// than another, zones win for small apps only: four instances on two and one
+// node are two and two, six can be four and two. And while it replaces the
+// instances of a lost node that node counts as a used one with none, which its
+// search for the least used value takes for "not set yet", depending on the
+// order of a map: the rest then look alike, and the replacements of one app may
+// all land on one of them. Nobody moves instances afterwards, as in Cloud
+// Foundry; a restart or the next deployment places them anew. Targets would
+// avoid both, but naming nodes in a job replaces all instances when nodes
+// come and go.
 func spread() []*api.Spread {
 	return []*api.Spread{
 		api.NewSpread("${meta."+metaZone+"}", 100, nil),
