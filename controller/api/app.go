@@ -30,7 +30,25 @@ type appJSON struct {
 		CurrentDroplet relation `json:"current_droplet"`
 	} `json:"relationships"`
 	Metadata metadata `json:"metadata"`
-	Links    links    `json:"links"`
+	Links    appLinks `json:"links"`
+}
+
+// appLinks is links with the fields in their order as keys: lists of apps are
+// long, and a map costs more than the rest of the app.
+type appLinks struct {
+	CurrentDroplet       link `json:"current_droplet"`
+	DeployedRevisions    link `json:"deployed_revisions"`
+	Droplets             link `json:"droplets"`
+	EnvironmentVariables link `json:"environment_variables"`
+	Features             link `json:"features"`
+	Packages             link `json:"packages"`
+	Processes            link `json:"processes"`
+	Revisions            link `json:"revisions"`
+	Self                 link `json:"self"`
+	Space                link `json:"space"`
+	Start                link `json:"start"`
+	Stop                 link `json:"stop"`
+	Tasks                link `json:"tasks"`
 }
 
 type lifecycleJSON struct {
@@ -55,20 +73,20 @@ func presentApp(r *request, a cf.App) any {
 	out := appJSON{
 		head: headOf(a.Resource), Name: a.Name, State: a.State,
 		Lifecycle: lifecycleOf(a.Buildpacks, a.Stack), Metadata: metadataOf(a.Metadata),
-		Links: links{
-			"self":                  {Href: self},
-			"environment_variables": {Href: self + "/environment_variables"},
-			"space":                 {Href: r.link("/v3/spaces/", a.SpaceGUID)},
-			"processes":             {Href: self + "/processes"},
-			"packages":              {Href: self + "/packages"},
-			"current_droplet":       {Href: self + "/droplets/current"},
-			"droplets":              {Href: self + "/droplets"},
-			"tasks":                 {Href: self + "/tasks"},
-			"start":                 {Href: self + "/actions/start", Method: "POST"},
-			"stop":                  {Href: self + "/actions/stop", Method: "POST"},
-			"revisions":             {Href: self + "/revisions"},
-			"deployed_revisions":    {Href: self + "/revisions/deployed"},
-			"features":              {Href: self + "/features"},
+		Links: appLinks{
+			Self:                 link{Href: self},
+			EnvironmentVariables: link{Href: self + "/environment_variables"},
+			Space:                link{Href: r.link("/v3/spaces/", a.SpaceGUID)},
+			Processes:            link{Href: self + "/processes"},
+			Packages:             link{Href: self + "/packages"},
+			CurrentDroplet:       link{Href: self + "/droplets/current"},
+			Droplets:             link{Href: self + "/droplets"},
+			Tasks:                link{Href: self + "/tasks"},
+			Start:                link{Href: self + "/actions/start", Method: "POST"},
+			Stop:                 link{Href: self + "/actions/stop", Method: "POST"},
+			Revisions:            link{Href: self + "/revisions"},
+			DeployedRevisions:    link{Href: self + "/revisions/deployed"},
+			Features:             link{Href: self + "/features"},
 		},
 	}
 	out.Relationships.Space = toOne(a.SpaceGUID)
@@ -77,7 +95,7 @@ func presentApp(r *request, a cf.App) any {
 }
 
 func listApps(r *request) (response, error) {
-	return listing[cf.App]{
+	l := listing[cf.App]{
 		resource: func(a *cf.App) cf.Resource { return a.Resource },
 		metadata: func(a *cf.App) cf.Metadata { return a.Metadata },
 		filters: map[string]func(*cf.App) string{
@@ -100,25 +118,25 @@ func listApps(r *request) (response, error) {
 			return r.includedSpacesOf(what["space"] || what["space.organization"], what["space.organization"] || what["org"], spaces)
 		},
 		present: presentApp,
-	}.serveRefs(r, r.appsToList())
+	}
+	if r.query.Has("lifecycle_type") && r.query.Get("lifecycle_type") != "buildpack" {
+		return l.serveByCreation(r, nil)
+	}
+	if r.can.Everywhere(auth.AppRead) && !r.query.Has("space_guids") {
+		return l.serveByCreation(r, r.view.AppsByCreation())
+	}
+	return l.serveRefs(r, r.appsOfSpaces())
 }
 
-// appsToList are the apps that the user may read, of the spaces that the query
-// names.
-func (r *request) appsToList() iter.Seq[*cf.App] {
+// appsOfSpaces are the apps that the user may read, of the spaces that the
+// query names or else of all, found without looking at those of other spaces.
+func (r *request) appsOfSpaces() iter.Seq[*cf.App] {
 	may := r.spacesWith(auth.AppRead)
 	return func(yield func(*cf.App) bool) {
-		if r.query.Has("lifecycle_type") && r.query.Get("lifecycle_type") != "buildpack" {
-			return
-		}
 		var spaces []string
-		switch {
-		case r.query.Has("space_guids"):
+		if r.query.Has("space_guids") {
 			spaces = list(r.query.Get("space_guids"))
-		case r.can.Everywhere(auth.AppRead):
-			r.view.EachApp("")(yield)
-			return
-		default: // the apps of a few spaces are found without looking at all
+		} else {
 			for _, space := range r.view.Spaces() {
 				spaces = append(spaces, space.GUID)
 			}

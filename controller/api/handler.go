@@ -8,6 +8,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/stackato/stackato/controller/auth"
 	"github.com/stackato/stackato/controller/cf"
@@ -110,6 +111,11 @@ func (a *API) bodyLimit(r *http.Request) int64 {
 	return a.Limits.Body
 }
 
+// bodies are buffers that answers were written into, up to keptBody bytes.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const keptBody = 1 << 20
+
 func (a *API) write(w http.ResponseWriter, resp response) {
 	if resp.status == 0 {
 		resp.status = http.StatusOK
@@ -118,8 +124,14 @@ func (a *API) write(w http.ResponseWriter, resp response) {
 		w.WriteHeader(resp.status)
 		return
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
+	buf := bodies.Get().(*bytes.Buffer)
+	buf.Reset()
+	defer func() {
+		if buf.Cap() <= keptBody {
+			bodies.Put(buf)
+		}
+	}()
+	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(resp.body); err != nil {
 		a.fail(w, err)

@@ -63,6 +63,32 @@ func (l listing[T]) serve(r *request, rows iter.Seq[T]) (response, error) {
 
 // serveRefs is serve for rows of the state itself, which are not changed.
 func (l listing[T]) serveRefs(r *request, rows iter.Seq[*T]) (response, error) {
+	return l.answer(r, func(match func(*T) bool) []*T { return collect(rows, match) }, false)
+}
+
+// serveByCreation is serveRefs for rows that are in the order of created_at
+// and GUID: the usual pages are cut out of them.
+func (l listing[T]) serveByCreation(r *request, rows []*T) (response, error) {
+	return l.answer(r, func(match func(*T) bool) []*T {
+		if match == nil {
+			return rows
+		}
+		return collect(slices.Values(rows), match)
+	}, true)
+}
+
+func collect[T any](rows iter.Seq[*T], match func(*T) bool) (found []*T) {
+	for row := range rows {
+		if match == nil || match(row) {
+			found = append(found, row)
+		}
+	}
+	return found
+}
+
+// answer presents a page of the rows that find returns for the filters; nil
+// is none. byCreation says that they come in the order of created_at and GUID.
+func (l listing[T]) answer(r *request, find func(match func(*T) bool) []*T, byCreation bool) (response, error) {
 	if err := l.checkQuery(r.query); err != nil {
 		return response{}, err
 	}
@@ -74,7 +100,7 @@ func (l listing[T]) serveRefs(r *request, rows iter.Seq[*T]) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	compare, err := l.comparer(r.query.Get("order_by"))
+	order, err := l.orderOf(r.query.Get("order_by"))
 	if err != nil {
 		return response{}, err
 	}
@@ -82,19 +108,12 @@ func (l listing[T]) serveRefs(r *request, rows iter.Seq[*T]) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	var found []*T
-	for row := range rows {
-		if match(row) {
-			found = append(found, row)
-		}
-	}
-	slices.SortFunc(found, compare)
-	from := min((number-1)*size, len(found))
+	found := find(match)
 	var shown []T
-	for _, row := range found[from:min(from+size, len(found))] {
+	for _, row := range order.page(found, number, size, byCreation) {
 		shown = append(shown, *row)
 	}
-	out := page{Pagination: paginate(r, len(found), number, size), Resources: []any{}}
+	out := page{Pagination: paginate(r, len(found), number, size), Resources: make([]any, 0, len(shown))}
 	for _, row := range shown {
 		out.Resources = append(out.Resources, l.present(r, row))
 	}
@@ -129,6 +148,7 @@ func (l listing[T]) checkQuery(q url.Values) error {
 	return nil
 }
 
+// matcher returns what the filters of a query come to, nil without any.
 func (l listing[T]) matcher(q url.Values) (func(*T) bool, error) {
 	var tests []func(*T) bool
 	add := func(name string, field func(*T) string) {
@@ -173,6 +193,9 @@ func (l listing[T]) matcher(q url.Values) (func(*T) bool, error) {
 			return within(l.resource(row).UpdatedAt)
 		})
 	}
+	if len(tests) == 0 {
+		return nil, nil
+	}
 	return func(row *T) bool {
 		for _, t := range tests {
 			if !t(row) {
@@ -201,39 +224,6 @@ func timeTest(name, op, value string) (func(time.Time) bool, error) {
 		return nil, cf.ErrBadQuery.With("The query parameter is invalid: %s takes a list of times, or one of [lt], [lte], [gt], [gte] with one time", sentence(name))
 	}
 	return func(t time.Time) bool { return slices.Contains(accepts, cmp.Compare(t.Unix(), want[0])) }, nil
-}
-
-// comparer ends every order with the GUID, so that pages never overlap.
-func (l listing[T]) comparer(by string) (func(a, b *T) int, error) {
-	orders := map[string]func(a, b *T) int{
-		"created_at": func(a, b *T) int { return l.resource(a).CreatedAt.Compare(l.resource(b).CreatedAt) },
-		"updated_at": func(a, b *T) int { return l.resource(a).UpdatedAt.Compare(l.resource(b).UpdatedAt) },
-	}
-	for k, v := range l.orders {
-		orders[k] = v
-	}
-	name, descending := strings.CutPrefix(by, "-")
-	name = strings.TrimPrefix(name, "+")
-	name = strings.TrimSpace(name) // an unescaped "+" is a space
-	first, known := orders[name]
-	if by == "" {
-		if first, known = l.order, l.order != nil; !known {
-			first, known = orders["created_at"], true
-		}
-	}
-	if !known {
-		return nil, cf.ErrBadQuery.With("The query parameter is invalid: Order by can only be: '%s'", strings.Join(sortedKeys(orders), "', '"))
-	}
-	return func(a, b *T) int {
-		c := first(a, b)
-		if c == 0 {
-			c = cmp.Compare(l.resource(a).GUID, l.resource(b).GUID)
-		}
-		if descending {
-			return -c
-		}
-		return c
-	}, nil
 }
 
 func pageOf(q url.Values) (number, size int, err error) {

@@ -9,8 +9,9 @@ import (
 )
 
 var apps = newTable[cf.App]("cf_apps", byGUID(), uniqueName("SpaceGUID", "Name"),
-	by("space", "SpaceGUID"), by("state", "State"),
-	byCreation(func(a *cf.App) cf.Resource { return a.Resource }))
+	by("space", "SpaceGUID"), by("state", "State"), byCreation(appResource))
+
+func appResource(a *cf.App) cf.Resource { return a.Resource }
 
 // App returns one app.
 func (v *View) App(guid string) (cf.App, bool) { return apps.get(v, "id", guid) }
@@ -23,13 +24,15 @@ func (v *View) AppByName(spaceGUID, name string) (cf.App, bool) {
 // Apps returns all apps, the oldest first.
 func (v *View) Apps() []cf.App { return apps.list(v, "created_prefix", "") }
 
-// EachApp yields all apps, the oldest first, or those of one space if it is
-// not "". The rows are the state's own: never change them.
+// AppsByCreation returns all apps in the order of creation, those of one
+// moment by GUID. Rows and slice are the state's own: never change them. It
+// costs nothing while no app changes.
+func (v *View) AppsByCreation() []*cf.App { return v.kept.apps.of(v, apps, appResource) }
+
+// EachApp yields the apps of a space, in no useful order. The rows are the
+// state's own: never change them.
 func (v *View) EachApp(spaceGUID string) iter.Seq[*cf.App] {
-	if spaceGUID != "" {
-		return apps.refs(v, "space", spaceGUID)
-	}
-	return apps.refs(v, "created_prefix", "")
+	return apps.refs(v, "space", spaceGUID)
 }
 
 // AppsOfSpace returns the apps of a space, in no useful order.

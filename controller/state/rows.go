@@ -33,7 +33,11 @@ func (v *View) DomainRows(prefix string) Rows[cf.Domain] { return rowsOf(v, doma
 func (v *View) AppRows(prefix string) Rows[cf.App] { return rowsOf(v, apps, prefix) }
 
 func rowsOf[T any](v *View, t table[T], prefix string) Rows[T] {
-	it, err := v.txn.Get(t.name, "id_prefix", prefix)
+	return rowsBy(v, t, "id_prefix", prefix)
+}
+
+func rowsBy[T any](v *View, t table[T], index, prefix string) Rows[T] {
+	it, err := v.txn.Get(t.name, index, prefix)
 	if err != nil {
 		panic("state: list " + t.name + ": " + err.Error()) // our own table
 	}

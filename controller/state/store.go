@@ -11,14 +11,15 @@ import (
 type Store struct {
 	log  Log
 	term uint64
+	kept *kept
 }
 
 // New returns a store over a log that knows [Tables] and [Commands].
-func New(log Log) *Store { return &Store{log: log} }
+func New(log Log) *Store { return &Store{log: log, kept: &kept{}} }
 
 // AsTerm returns a store whose writes are refused once a Primary of a later
 // term has begun: for work that only the Primary does.
-func (s *Store) AsTerm(term uint64) *Store { return &Store{log: s.log, term: term} }
+func (s *Store) AsTerm(term uint64) *Store { return &Store{log: s.log, term: term, kept: s.kept} }
 
 // Read returns a view that shows everything acknowledged before the call.
 // Without a Primary it fails with cf.ErrServiceUnavailable after about 5 s.
@@ -32,7 +33,7 @@ func (s *Store) Read(ctx context.Context) (*View, error) {
 // Local returns a view of what this controller has applied; it can lag.
 func (s *Store) Local() *View {
 	txn, index := s.log.Snapshot()
-	return &View{txn: txn, index: index}
+	return &View{txn: txn, index: index, kept: s.kept}
 }
 
 // Watch calls read with a view and blocks until something that read looked at
@@ -40,6 +41,6 @@ func (s *Store) Local() *View {
 // spurious.
 func (s *Store) Watch(ctx context.Context, read func(*View)) error {
 	return s.log.Watch(ctx, func(txn *memdb.Txn, ws memdb.WatchSet, index uint64) {
-		read(&View{txn, ws, index})
+		read(&View{txn, ws, index, s.kept})
 	})
 }

@@ -19,6 +19,7 @@ type View struct {
 	txn   *memdb.Txn
 	ws    memdb.WatchSet // nil unless made by [Store.Watch]
 	index uint64
+	kept  *kept
 }
 
 func (v *View) handle() *memdb.Txn      { return v.txn }

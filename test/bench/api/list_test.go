@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -146,14 +147,23 @@ func call(ctx context.Context, client *http.Client, method, url, authorization s
 type figures struct {
 	took  []time.Duration
 	total time.Duration
-	err   error // the first one
+	cpu   time.Duration // of this process, client and server alike
+	err   error         // the first one
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // during makes count calls by a number of clients at once.
 func during(clients, count int, do func(n int) error) (f figures) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	start := time.Now()
+	start, cpu := time.Now(), cpuTime()
 	for c := range clients {
 		wg.Go(func() {
 			for n := c; n < count; n += clients {
@@ -170,7 +180,7 @@ func during(clients, count int, do func(n int) error) (f figures) {
 		})
 	}
 	wg.Wait()
-	f.total = time.Since(start)
+	f.total, f.cpu = time.Since(start), cpuTime()-cpu
 	return f
 }
 
@@ -182,6 +192,7 @@ func report(b *testing.B, f figures) {
 	b.ReportMetric(ms(50), "median-ms")
 	b.ReportMetric(ms(99), "p99-ms")
 	b.ReportMetric(float64(len(f.took))/f.total.Seconds(), "calls/s")
+	b.ReportMetric(float64(f.cpu.Microseconds())/1000/float64(len(f.took)), "cpu-ms/call")
 	b.ReportMetric(0, "ns/op")
 }
 
