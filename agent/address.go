@@ -1,112 +1,121 @@
 package agent
 
 import (
-	"context"
-	"errors"
+	"bufio"
 	"fmt"
 	"io"
-	"log"
+	"math"
 	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
-
-	"github.com/hashicorp/go-discover/provider/aws"
-
-	"github.com/stackato/stackato/agent/local"
-	"github.com/stackato/stackato/agent/node"
-	"github.com/stackato/stackato/wire/rpcerr"
 )
 
-// ownAddress picks the address that the node advertises: the first private
-// IPv4 address of an interface that is up, else the first global one, else
-// loopback (a machine without a network can still be a micro cloud).
+// networkInterface is what the choice of the node's address depends on.
+type networkInterface struct {
+	name      string
+	up        bool // and not loopback
+	bridge    bool // of containers or virtual machines
+	addresses []netip.Addr
+}
+
+// ownAddress picks the address that the node advertises when none is
+// configured, see chooseAddress.
 func ownAddress() (string, error) {
-	ifaces, err := net.Interfaces()
+	all, err := net.Interfaces()
 	if err != nil {
 		return "", fmt.Errorf("network interfaces: %w", err)
 	}
-	var global string
-	for _, i := range ifaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || isContainerBridge(i.Name) {
-			continue
+	var ifaces []networkInterface
+	for _, i := range all {
+		n := networkInterface{
+			name: i.Name, up: i.Flags&net.FlagUp != 0 && i.Flags&net.FlagLoopback == 0,
+			bridge: isContainerInterface(i.Name),
+		}
+		if _, err := os.Stat(filepath.Join("/sys/class/net", i.Name, "bridge")); err == nil {
+			n.bridge = true
 		}
 		addrs, err := i.Addrs()
 		if err != nil {
-			continue
+			continue // it has gone
 		}
 		for _, a := range addrs {
-			ip, _, err := net.ParseCIDR(a.String())
-			if err != nil || ip.To4() == nil || !ip.IsGlobalUnicast() {
-				continue
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				n.addresses = append(n.addresses, p.Addr().Unmap())
 			}
-			if ip.IsPrivate() {
-				return ip.String(), nil
-			}
-			global = first(global, ip.String())
 		}
+		ifaces = append(ifaces, n)
 	}
-	return first(global, "127.0.0.1"), nil
+	name := ""
+	if f, err := os.Open("/proc/net/route"); err == nil { // a machine without IPv4 has none
+		defer f.Close()
+		name = defaultInterface(f)
+	}
+	return chooseAddress(ifaces, name).String(), nil
 }
 
-// isContainerBridge reports whether an interface belongs to containers on
-// this machine, so that no other node can reach it.
-func isContainerBridge(name string) bool {
+// chooseAddress takes an IPv4 address of the interface that leads to other
+// networks: other nodes reach this one there, while bridges of containers come
+// and go with them. Without a default route any other interface serves, one
+// with a private address first, bridges not at all; without a network it is
+// loopback, for such a machine can still be a micro cloud.
+func chooseAddress(ifaces []networkInterface, defaultInterface string) netip.Addr {
+	best, rank := netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0
+	for _, i := range ifaces {
+		isDefault := i.name == defaultInterface
+		if !i.up || i.bridge && !isDefault {
+			continue
+		}
+		for _, a := range i.addresses {
+			if !a.Is4() || !a.IsGlobalUnicast() {
+				continue
+			}
+			r := 1
+			if a.IsPrivate() {
+				r++
+			}
+			if isDefault {
+				r += 2
+			}
+			if r > rank {
+				best, rank = a, r
+			}
+		}
+	}
+	return best
+}
+
+// defaultInterface returns the interface of the default route with the lowest
+// metric, "" when there is none. The format is that of /proc/net/route: name,
+// destination, gateway, flags, two counters, metric, mask, in hexadecimal but
+// for the metric (Linux, net/ipv4/fib_trie.c).
+func defaultInterface(r io.Reader) string {
+	name, lowest := "", math.MaxInt
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" {
+			continue
+		}
+		const up = 1
+		flags, err := strconv.ParseUint(f[3], 16, 32)
+		metric, err2 := strconv.Atoi(f[6])
+		if err != nil || err2 != nil || flags&up == 0 || metric >= lowest {
+			continue
+		}
+		name, lowest = f[0], metric
+	}
+	return name
+}
+
+// isContainerInterface reports whether an interface has the name of one that
+// belongs to containers on this machine.
+func isContainerInterface(name string) bool {
 	for _, prefix := range []string{"docker", "br-", "veth", "nomad"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}
 	return false
-}
-
-// discover resolves a cloud auto-join string, in the form that Consul and
-// Nomad use ("provider=aws tag_key=… tag_value=…").
-func discover(ctx context.Context, text string) ([]string, error) {
-	args := map[string]string{}
-	for _, field := range strings.Fields(text) {
-		k, v, ok := strings.Cut(field, "=")
-		if !ok {
-			return nil, rpcerr.New(rpcerr.Invalid, "auto-join: %q is not key=value", field)
-		}
-		args[k] = v
-	}
-	if args["provider"] != "aws" {
-		return nil, rpcerr.New(rpcerr.Invalid, "auto-join: provider %q is not built in", args["provider"]).
-			WithHint("use provider=aws, or name the addresses")
-	}
-	type result struct {
-		addrs []string
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() { // ends with the provider's own time-outs
-		addrs, err := (&aws.Provider{}).Addrs(args, log.New(io.Discard, "", 0))
-		done <- result{addrs, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case r := <-done:
-		if r.err == nil && len(r.addrs) == 0 {
-			r.err = rpcerr.New(rpcerr.NotFound, "auto-join: no instance with tag %s=%s", args["tag_key"], args["tag_value"])
-		}
-		return r.addrs, r.err
-	}
-}
-
-// readGroups reads the administrators' role groups; a missing file means the
-// built-in ones.
-func readGroups(path string) (node.Groups, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return node.BuiltinGroups(), nil
-	}
-	if err != nil {
-		return nil, local.Errorf(local.CodeRefused, "mend or remove the file", "role groups: %v", err)
-	}
-	g, err := node.ParseGroups(data)
-	if err != nil {
-		return nil, local.Errorf(local.CodeRefused, "mend the file; nothing was changed", "%s: %v", path, err)
-	}
-	return g, nil
 }

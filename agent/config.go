@@ -31,7 +31,7 @@ type Config struct {
 	// Used by init and join only.
 	Name string `yaml:"name"`
 	// Advertise is the IPv4 address that other nodes reach this one at.
-	// Default: the first private address of an interface that is up. Used by
+	// Default: that of the interface with the default route. Used by
 	// init and join only.
 	Advertise string `yaml:"advertise"`
 	// Zone is the availability zone. Default "default". Used by init and

@@ -43,7 +43,7 @@ func newInit(o *options) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&req.Name, "name", "", "name of the node (default: the host name)")
-	f.StringVar(&req.Advertise, "advertise", "", "IPv4 address that other nodes reach this one at (default: the first private one)")
+	f.StringVar(&req.Advertise, "advertise", "", "IPv4 address that other nodes reach this one at (default: that of the interface with the default route)")
 	f.StringSliceVar(&req.Roles, "roles", nil, "roles or groups besides controller and router")
 	f.StringVar(&req.Zone, "zone", "", "availability zone (default \"default\")")
 	f.StringVar(&req.Domain, "domain", "", "domain of the cluster (default stackato.localhost)")
@@ -89,7 +89,7 @@ on a controller with "stackato-agent token create".`,
 	f := cmd.Flags()
 	f.StringVar(&tokenFile, "token-file", "", "file with the join token, - for standard input")
 	f.StringVar(&req.Name, "name", "", "name of the node (default: the host name)")
-	f.StringVar(&req.Advertise, "advertise", "", "IPv4 address that other nodes reach this one at (default: the first private one)")
+	f.StringVar(&req.Advertise, "advertise", "", "IPv4 address that other nodes reach this one at (default: that of the interface with the default route)")
 	f.StringSliceVar(&req.Roles, "roles", nil, "roles or groups (default: base only)")
 	f.StringVar(&req.Zone, "zone", "", "availability zone (default \"default\")")
 	return cmd
