@@ -14,6 +14,7 @@ import (
 
 	"github.com/stackato/stackato/agent/local"
 	"github.com/stackato/stackato/agent/supervise"
+	"github.com/stackato/stackato/wire/rpcerr"
 )
 
 // Agent is the daemon of one machine. Make it with [New], then call
@@ -58,6 +59,24 @@ func (a *Agent) StopChildren() {
 	a.end = supervise.Stop
 	if a.node != nil {
 		a.node.kids.atEnd(supervise.Stop)
+	}
+}
+
+// handOverLimit bounds how long a Primary that ends waits for another one.
+const handOverLimit = 6 * time.Second
+
+// HandOver makes another voter the Primary if this node is it: call it before
+// Run's context ends, and no election has to wait for this node's silence. It
+// changes nothing where no other voter can take over.
+func (a *Agent) HandOver(ctx context.Context) {
+	r := a.current()
+	if r == nil || r.role == nil || r.role.cons.LeadTerm() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverLimit)
+	defer cancel()
+	if err := r.role.cons.HandOver(ctx); err != nil && !errors.Is(err, rpcerr.Precondition) {
+		r.log.Warn("hand over to another Primary before the agent ends; the others will elect one", "err", err)
 	}
 }
 
@@ -185,7 +204,3 @@ func Locked(cfg Config, fn func() error) error {
 	defer unlock()
 	return fn()
 }
-
-// Reset forgets the machine's membership: it deletes everything that init or
-// join made. Consul and Nomad must not run any more.
-func Reset(cfg Config) error { return store{cfg}.wipe() }

@@ -218,4 +218,5 @@ func (c Config) routerCertFile() string { return c.path("pki", "router.pem") }
 func (c Config) ringFile() string       { return c.path("pki", "sealing.keyring") }
 func (c Config) adminFile() string      { return c.path("admin.txt") }
 func (c Config) toolsFile() string      { return c.path("tools.env") }
+func (c Config) fenceDir() string       { return c.path("fence") }
 func (c Config) raftDir() string        { return c.path("raft") }

@@ -55,7 +55,7 @@ func newDEA(r *runtime) (*dea, error) {
 	})
 	self := r.dir.get().Self
 	d.fence, err = fence.New(fence.Config{
-		Engine: engine, Dir: r.cfg.path("fence"), Node: string(self.ID), Address: self.Address,
+		Engine: engine, Dir: r.cfg.fenceDir(), Node: string(self.ID), Address: self.Address,
 		Programs: r.cfg.programs("stackato-launcher", "stackato-stager"), Controllers: fenceControllers{r}, Routers: fenceRouters{r},
 		Log: d.line, Observer: d, Guard: d.guard, Images: d.images, Logger: r.log, Now: r.cfg.Now,
 	})

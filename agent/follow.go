@@ -316,7 +316,7 @@ func (r *runtime) leave(ctx context.Context, force bool, report func(string)) er
 	if err := r.gossip.Leave(ctx, 3*time.Second); err != nil {
 		r.log.Warn("say goodbye in gossip", "err", err)
 	}
-	r.over(r.store.wipe)
+	r.over(r.forget)
 	return nil
 }
 

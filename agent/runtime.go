@@ -94,6 +94,7 @@ func (r *runtime) run(ctx context.Context, started func()) (again func() error, 
 		return nil, errors.Join(err, parts.stop())
 	}
 	started()
+	r.clearRole(ctx)
 	select {
 	case <-ctx.Done():
 	case err = <-parts.failed:

@@ -164,11 +164,15 @@ func (s store) founding() (*cluster.Founding, error) {
 // wipe deletes everything that makes the machine a member; logs stay. The
 // identity goes last but one: a wipe that is cut off can be repeated.
 func (s store) wipe() error {
-	if err := unmountBelow(s.cfg.path("nomad")); err != nil {
-		return err
+	for _, dir := range []string{s.cfg.path("nomad"), s.cfg.fenceDir()} {
+		if err := unmountBelow(dir); err != nil {
+			return err
+		}
 	}
 	for _, path := range []string{
 		s.cfg.raftDir(), s.cfg.path("pki"), s.cfg.path("consul"), s.cfg.path("nomad"),
+		// Another cluster's routes, with higher terms, would hold those of the next one off.
+		s.cfg.path("router"), s.cfg.path("controller"), s.cfg.fenceDir(), s.cfg.routerCAFile(),
 		s.cfg.assignmentFile(), s.cfg.foundingFile(), s.cfg.adminFile(), s.cfg.toolsFile(), s.cfg.identityFile(),
 	} {
 		if err := os.RemoveAll(path); err != nil {

@@ -119,7 +119,19 @@ func (n *Node) HandOver(ctx context.Context) error {
 	if err := n.await(ctx, n.raft.LeadershipTransfer); err != nil && n.raft.State() == raft.Leader {
 		return err
 	}
-	return nil
+	for { // Raft is content when this node does not lead any more
+		changed := n.leaders.next()
+		if id, _, ok := n.Leader(); ok && id != n.cfg.ID {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.ctx.Done():
+			return errStopping
+		case <-changed:
+		}
+	}
 }
 
 // Snapshot writes a snapshot now; tests and backups use it.

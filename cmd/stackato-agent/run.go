@@ -27,6 +27,7 @@ func newRun(o *options) *cobra.Command {
 A machine that is in no cluster waits for init or join; with --micro it becomes
 a micro cloud, a cluster of its own with every role.
 
+A Primary that ends hands over to another controller first.
 SIGTERM ends the agent and leaves Consul, Nomad and the containers running, as
 an upgrade needs it: the next agent finds them again. SIGINT (Ctrl-C) ends Nomad
 and Consul too.`,
@@ -67,6 +68,7 @@ func run(ctx context.Context, cfg agent.Config, micro bool) error {
 		if s == syscall.SIGINT {
 			a.StopChildren()
 		}
+		a.HandOver(ctx)
 		cancel()
 	}()
 	return a.Run(ctx)
