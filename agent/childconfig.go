@@ -10,6 +10,7 @@ import (
 
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/resolver"
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
@@ -135,13 +136,24 @@ func (k *children) nomadConfig(a cluster.Assignment, bin string) (childConfig, e
 			return nil, err
 		}
 		c.Client = nomad.ClientConfig{
-			Enabled: true, Interface: iface, Meta: roleMeta(a.Self),
+			Enabled: true, Interface: iface, Meta: clientMeta(a.Self),
 			DockerEndpoint: "unix://" + k.r.cfg.DockerSocket,
 			// The one directory that containers share with their node.
 			HostVolumes: map[string]nomad.HostVolume{"stackato": {Path: k.r.cfg.path("fence", "public")}},
 		}
 	}
 	return c, nil
+}
+
+// metaResolver is the metadata that jobs name as the second server.
+const metaResolver = "resolver"
+
+// clientMeta is the metadata that the Nomad client starts with: beside what
+// placement decides by, the second server that containers ask for names.
+func clientMeta(n node.Node) map[string]string {
+	m := roleMeta(n)
+	m[metaResolver] = resolver.Fallback()
+	return m
 }
 
 // roleMeta is the Nomad client's metadata that placement decides by.

@@ -19,6 +19,7 @@ import (
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/fence"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/resolver"
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/wire/instance"
 	"github.com/stackato/stackato/wire/logs"
@@ -33,6 +34,7 @@ type dea struct {
 	engine *fence.Engine
 	fence  *fence.Fence
 	guard  *fence.Guard
+	names  *resolver.Resolver
 	tail   *apptail.Tailer
 	image  atomic.Pointer[string] // that apps run in, nil while it is not known
 }
@@ -51,8 +53,9 @@ func newDEA(r *runtime) (*dea, error) {
 	d.guard = fence.NewGuard(fence.GuardConfig{
 		Nodes:   func() []netip.Addr { return r.addresses(node.AllRoles()) },
 		Routers: func() []netip.Addr { return r.addresses(node.NewRoleSet(node.Router)) },
-		Allow:   r.routerPorts, Logger: r.log,
+		Allow:   r.routerPorts, Resolver: resolver.Address, Logger: r.log,
 	})
+	d.names = resolver.New(resolver.Config{Domain: r.dir.get().Domain, Routers: r.routersForContainers, Logger: r.log})
 	self := r.dir.get().Self
 	d.fence, err = fence.New(fence.Config{
 		Engine: engine, Dir: r.cfg.fenceDir(), Node: string(self.ID), Address: self.Address,
@@ -84,11 +87,13 @@ func (d *dea) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.tail.Run(ctx) })
 	group.Go(func() error { return d.fence.Run(ctx) })
+	group.Go(func() error { return d.names.Run(ctx) })
 	group.Go(func() error { return d.watchNodes(ctx) })
 	group.Go(func() error { return d.watchImage(ctx) })
 	err := group.Wait()
 	if !d.r.dir.get().Self.Roles.Has(node.DEA) { // else containers run on while the agent is replaced
-		err = errors.Join(err, d.guard.Remove(context.WithoutCancel(ctx)))
+		ctx = context.WithoutCancel(ctx)
+		err = errors.Join(err, d.guard.Remove(ctx), d.names.Remove(ctx))
 	}
 	return err
 }
@@ -153,17 +158,6 @@ func (r *runtime) addresses(roles node.RoleSet) []netip.Addr {
 	for _, n := range r.dir.get().Nodes {
 		if addr, err := netip.ParseAddr(n.Address); err == nil && n.Roles.HasAny(roles) {
 			out = append(out, addr)
-		}
-	}
-	return out
-}
-
-// routerPorts are where apps reach the routers, as everybody does.
-func (r *runtime) routerPorts() []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, addr := range r.addresses(node.NewRoleSet(node.Router)) {
-		for _, port := range []int{r.cfg.Ports.RouterHTTP, r.cfg.Ports.RouterHTTPS} {
-			out = append(out, netip.AddrPortFrom(addr, uint16(port))) //nolint:gosec // Validate bounds it
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/resolver"
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
@@ -237,6 +238,10 @@ func (w *primaryWork) setNomadMeta(ctx context.Context, c *nomad.Client, id stri
 		if _, wanted := want[k]; !wanted && (strings.HasPrefix(k, "placement_zone_") || strings.HasPrefix(k, "role_")) {
 			change[k] = nil
 		}
+	}
+	if _, ok := have[metaResolver]; !ok { // started by an agent that did not give it: jobs name it
+		own := resolver.Address.String()
+		change[metaResolver] = &own
 	}
 	if len(change) == 0 {
 		return nil

@@ -26,6 +26,15 @@ const (
 	hostNetwork = "cluster"
 )
 
+// Resolver is where containers ask for names: an address of their own node, the
+// same on every one, which knows the cluster's names (agent/resolver). While
+// nobody answers there they ask the node's own resolver, which is the
+// metadata "resolver" of the node's Nomad client.
+const (
+	Resolver         = "169.254.53.53"
+	resolverFallback = "${meta.resolver}"
+)
+
 const (
 	// pids bounds processes and threads of a container, files the open files
 	// of one process (Cloud Foundry's limit).
@@ -69,6 +78,7 @@ func (c container) config() map[string]any {
 		"entrypoint":   []string{c.entrypoint},
 		"labels":       []map[string]string{literal(c.labels)},
 		"cap_drop":     []string{"all"},
+		"dns_servers":  []string{Resolver, resolverFallback},
 		"cap_add":      capabilities,
 		"security_opt": []string{"no-new-privileges"},
 		"pids_limit":   pids,

@@ -80,7 +80,7 @@ func TestNothingOfTheAppInTheJob(t *testing.T) {
 		t.Errorf("job metadata %v: a change of it would replace every instance", j.Meta)
 	}
 	keys := []string{
-		"cap_add", "cap_drop", "entrypoint", "image", "labels", "logging", "pids_limit", "ports", "security_opt", "ulimit",
+		"cap_add", "cap_drop", "dns_servers", "entrypoint", "image", "labels", "logging", "pids_limit", "ports", "security_opt", "ulimit",
 	}
 	var got []string
 	for k := range task.Config {

@@ -64,7 +64,7 @@ const jobsThirdParty = "github.com/hashicorp/nomad/api"
 // folders than those named; "." stands for files in the folder itself.
 var layout = map[string][]string{
 	"cmd":             {"stackato-agent", "kato", "stackato", "stackato-launcher", "stackato-stager"},
-	"agent":           {".", "node", "member", "consensus", "cluster", "rpc", "catalog", "supervise", "fence", "apptail", "logyard", "local", "inspect"},
+	"agent":           {".", "node", "member", "consensus", "cluster", "rpc", "catalog", "supervise", "fence", "apptail", "logyard", "local", "inspect", "resolver"},
 	"agent/cluster":   {".", "pki", "seal"},
 	"agent/supervise": {".", "nomad", "consul", "serfagent"},
 	"controller":      {".", "cf", "state", "api", "auth", "uaa", "blob", "staging", "deploy", "health", "instances", "routes", "logcache", "osb", "client"},

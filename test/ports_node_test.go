@@ -103,7 +103,7 @@ func parseListening(out string) ([]listening, error) {
 // than the table says, and what should listen and does not.
 func checkListening(page doctable.Node, found []listening, address string, on []string) []string {
 	var problems []string
-	bind := map[string]string{doctable.BindNode: address, doctable.BindLocal: "127.0.0.1", doctable.BindAny: "*"}
+	bind := map[string]string{doctable.BindNode: address, doctable.BindLocal: "127.0.0.1", doctable.BindAny: "*", doctable.BindNames: doctable.BindNames}
 	covers := func(p doctable.Port, l listening) bool {
 		return slices.Contains(on, p.On) && p.First <= l.Port && l.Port <= p.Last && slices.Contains(p.Protocols, l.Protocol)
 	}

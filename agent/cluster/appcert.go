@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster/pki"
@@ -62,6 +63,16 @@ func (c *Controller) IssueAppCertificate(ctx context.Context, id node.ID, csr []
 		return out, rpcerr.New(rpcerr.Internal, "the cluster has no router CA")
 	}
 	return out, nil
+}
+
+// RouterAuthorities are, PEM, the authorities that routers' certificates come
+// from, as this controller knows them: what apps trust to call each other.
+func (c *Controller) RouterAuthorities() string {
+	var out strings.Builder
+	for _, a := range Authorities(c.cons.State().Read(), string(pki.RouterCA)) {
+		out.Write(a.CertPEM)
+	}
+	return out.String()
 }
 
 // FirstAdmin returns the first administrator's credential; ok is false before

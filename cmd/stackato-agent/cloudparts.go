@@ -45,7 +45,7 @@ func (c *cloud) makeParts() {
 	c.specs = deploy.NewSpecs(deploy.SpecConfig{
 		State: c.store, Placement: &c.nomad, Sealer: sealer{env}, Blobs: c.blobs,
 		APIURL:       func() string { return c.url("api") },
-		Certificates: func() string { return c.settings.text(agent.SettingCertificates) },
+		Certificates: c.settings.certificates,
 	})
 	c.api = api.New(api.Config{
 		State: c.store, Verify: verifier{c.uaa}, Domain: env.Domain, ExternalURL: c.url("api"),
@@ -104,7 +104,7 @@ func (c *cloud) write(source, app, line string) {
 
 func (c *cloud) stagingSettings() staging.Settings {
 	return staging.Settings{
-		Certificates: c.settings.text(agent.SettingCertificates), HTTPProxy: c.settings.text(agent.SettingStagingProxy),
+		Certificates: c.settings.certificates(), HTTPProxy: c.settings.text(agent.SettingStagingProxy),
 		APIURL: c.url("api"), Zones: c.nodes.zones(),
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/agent/cluster"
@@ -19,6 +20,16 @@ func (s settings) text(key string) string {
 		return ""
 	}
 	return out
+}
+
+// certificates are the authorities that containers trust beside their node's:
+// the operator's, and those of the routers, through which apps call each other.
+func (s settings) certificates() string {
+	own := s.text(agent.SettingCertificates)
+	if own != "" && !strings.HasSuffix(own, "\n") {
+		own += "\n"
+	}
+	return own + s.cluster.RouterAuthorities()
 }
 
 // image is the image that apps of a stack are staged and run in.

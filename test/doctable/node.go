@@ -14,6 +14,7 @@ const (
 	BindNode  = "node address"  // the address the node was given
 	BindLocal = "127.0.0.1"     // this machine alone
 	BindAny   = "every address" // all addresses of the machine
+	BindNames = "169.254.53.53" // the resolver of containers, on every dea node
 
 	OnEvery       = "every node"
 	OnControllers = "controllers"
@@ -25,7 +26,7 @@ const (
 )
 
 var (
-	binds     = []string{BindNode, BindLocal, BindAny}
+	binds     = []string{BindNode, BindLocal, BindAny, BindNames}
 	places    = []string{OnEvery, OnControllers, OnVoters, OnNomad, OnDEA, OnRouters, OnLater}
 	protocols = []string{"tcp", "udp"}
 )

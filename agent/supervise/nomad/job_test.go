@@ -37,7 +37,7 @@ func TestJobsOfControllers(t *testing.T) {
 	public := fenceDir(t)
 	c.Client.HostVolumes = map[string]HostVolume{jobs.Volume: {Path: public}}
 	c.Client.Meta = map[string]string{
-		"role_dea": "true", "placement_zone_default": "true", "stack_test": "true", "stackato_zone": "default",
+		"role_dea": "true", "placement_zone_default": "true", "stack_test": "true", "stackato_zone": "default", "resolver": "192.0.2.53",
 	}
 	c.Client.CPUTotal, c.Client.MemoryTotal = 4000, 4000
 	n := start(t, c, cl.secret)
@@ -220,6 +220,10 @@ func checkApp(t *testing.T, n *node, p jobs.Process) {
 		}
 	}
 	checkLabels(t, first.ID, p)
+	out, err := exec.CommandContext(t.Context(), "docker", "inspect", "-f", "{{.HostConfig.Dns}}", jobs.TaskName+"-"+first.ID).Output()
+	if want := "[" + jobs.Resolver + " 192.0.2.53]"; err != nil || strings.TrimSpace(string(out)) != want {
+		t.Errorf("the container asks %s for names, %v; want %s", out, err, want)
+	}
 
 	t.Run("crash", func(t *testing.T) {
 		_, _ = ask(t.Context(), first, "/exit")
