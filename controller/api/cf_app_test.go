@@ -17,6 +17,7 @@ func TestAppsWithTheRealClient(t *testing.T) {
 	p.cf("restart", "a", "--strategy", "rolling").has("#0 running")
 	p.cf("scale", "a", "-i", "3").has("instances: 3/3")
 	p.cf("scale", "a", "-f", "-m", "128M", "-k", "256M").has("memory usage: 128M")
+	p.cfFails("scale", "a", "-f", "-m", "100T").has("Memory in mb must be less than or equal to 4194304")
 	p.cf("restart-app-instance", "a", "1").has("OK")
 	if got := p.running.restarts(); len(got) != 1 || got[0][len(got[0])-2:] != "-1" {
 		t.Errorf("restarted %v", got)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/stackato/stackato/controller/auth"
@@ -321,7 +322,8 @@ func (b scaleBody) problems(r *request) problems {
 		p.check(*b.Instances >= 0 && *b.Instances <= maxInstances, "Instances must be between 0 and 10000")
 	}
 	if b.MemoryMB != nil {
-		p.check(*b.MemoryMB > 0 && *b.MemoryMB <= maxMemoryMB, "Memory in mb must be greater than 0")
+		p.check(*b.MemoryMB > 0, "Memory in mb must be greater than 0")
+		p.check(*b.MemoryMB <= maxMemoryMB, fmt.Sprintf("Memory in mb must be less than or equal to %d", maxMemoryMB))
 	}
 	if b.DiskMB != nil {
 		p.check(*b.DiskMB > 0, "Disk in mb must be greater than 0")
