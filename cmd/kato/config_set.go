@@ -23,7 +23,8 @@ from standard input: do that for what other users of this machine must not see.
 A value of another type than before is refused unless --force.`,
 		Example: `  kato config set cluster/max_client_upload_mb 1500
   kato config set cluster/allowed_repos '["deb http://deb.debian.org/debian bookworm main"]'
-  kato config set cluster/support_email - < address`,
+  kato config set cluster/support_email - < address
+  kato config set cloud/certificates - < company-ca.pem`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeKeys,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -43,6 +44,10 @@ A value of another type than before is refused unless --force.`,
 			return a.show(out, func(p *printer) { p.line("%s set (%s)", out.Key, out.Type) })
 		},
 	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		what, _, _ := strings.Cut(err.Error(), "\n") // the value may be long, such as a certificate
+		return usageErrorf("give a value that begins with '-' on standard input: kato config set KEY - < FILE", "%s", what)
+	})
 	c.Flags().BoolVarP(&r.Force, "force", "f", false, "also if the type changes")
 	c.Flags().BoolVar(&asString, "string", false, "take the value as a string even if it is JSON")
 	return c
