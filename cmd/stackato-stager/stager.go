@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,13 +78,11 @@ func (s *stager) run(parent context.Context) error {
 	result.BuildGUID = spec.BuildGUID
 	if result.Error == "" {
 		s.say("Staging complete")
-	} else {
-		s.say("Staging failed: %s", result.Detail)
-	}
+	} // else the controller says why, for builds whose stager cannot as well
 	ctx, done := context.WithTimeout(parent, reportTimeout)
 	defer done()
 	if err := s.fence.result(ctx, result); err != nil {
-		return s.cancelled(parent, fmt.Errorf("no controller could be told how the build ended: %w", err))
+		return s.cancelled(parent, fmt.Errorf("no controller could be told how the build ended (%s): %w", cmp.Or(result.Detail, "well"), err))
 	}
 	return nil
 }

@@ -244,8 +244,8 @@ func TestFailuresAreReported(t *testing.T) {
 			if got.Error != tt.code || !strings.Contains(got.Detail, tt.detail) || got.BuildGUID != "b1" {
 				t.Errorf("%+v\n%s", got, b.text(t))
 			}
-			if !strings.Contains(b.text(t), "Staging failed: ") {
-				t.Errorf("log:\n%s", b.text(t))
+			if strings.Contains(b.text(t), "Staging failed: ") {
+				t.Errorf("the controller will say this, not the stager:\n%s", b.text(t))
 			}
 			if b.uploaded("droplet") != nil {
 				t.Error("a failed build uploaded a droplet")
