@@ -179,6 +179,9 @@ func (n *Node) hostPID() int {
 	return n.pid
 }
 
+// On reports whether the node is switched on; a paused one is.
+func (n *Node) On() bool { return n.hostPID() != 0 }
+
 // Kill cuts the power: every process ends at once, also when the node is
 // paused. Disk and address stay for [Node.Start].
 func (n *Node) Kill(ctx context.Context) error {

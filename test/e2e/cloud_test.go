@@ -96,7 +96,7 @@ func (c *cloud) dial(ctx context.Context, network, addr string) (net.Conn, error
 	}
 	last := errors.New("no node is on")
 	for _, n := range c.Nodes() {
-		if n == c.avoid.Load() {
+		if n == c.avoid.Load() || !n.On() {
 			continue
 		}
 		d := net.Dialer{Timeout: time.Second}
@@ -145,6 +145,11 @@ func (c *cloud) startProxy(t *testing.T) string {
 
 // nomad asks the Nomad of the Primary.
 func (c *cloud) nomad(ctx context.Context, path string) (string, error) {
+	return c.nomadDo(ctx, http.MethodGet, path, "")
+}
+
+// nomadDo is a call with a body.
+func (c *cloud) nomadDo(ctx context.Context, method, path, body string) (string, error) {
 	n, err := c.Primary(ctx)
 	if err != nil {
 		return "", err
@@ -159,7 +164,7 @@ func (c *cloud) nomad(ctx context.Context, path string) (string, error) {
 			token = strings.Trim(strings.TrimSpace(v), `'"`)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:4646"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1:4646"+path, strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}

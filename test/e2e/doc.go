@@ -26,6 +26,9 @@
 //	node kill NAME, node start NAME   cuts a node's power, switches it on again
 //	spread APP-GUID COUNT             the app's instances are on so many nodes
 //
+// What is no story of a person's stands in Go: [TestThreeNodes] and
+// [TestFiveNodes] hurt nodes and ask single controllers and containers.
+//
 // The test's own proxy leads all names below the cluster's domain to a router
 // that is on.
 package e2e

@@ -14,17 +14,25 @@ import (
 	"github.com/stackato/stackato/test/cluster"
 )
 
-// TestThreeNodes runs testdata/nodes, whose scripts switch nodes off, on three
-// nodes with every role. The long run tries the scripts of one node there
-// first.
+// TestThreeNodes tries what crosses nodes, on three with every role in two
+// zones. The long run tries all scripts of one node there first, and what
+// takes minutes.
 func TestThreeNodes(t *testing.T) {
 	cluster.Require(t)
-	if os.Getenv("STACKATO_TEST_LONG") != "1" {
-		t.Skip("takes minutes: set STACKATO_TEST_LONG=1")
+	long := os.Getenv("STACKATO_TEST_LONG") == "1"
+	c := newCloud(t, cluster.Options{Nodes: 3, Zone: func(i int) string { return []string{"east", "east", "west"}[i] }}, "small")
+	if long {
+		t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/script") })
 	}
-	c := newCloud(t, cluster.Options{Nodes: 3}, "small")
-	t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/script") })
+	t.Run("reads", func(t *testing.T) { readYourWrites(t, c) })
+	t.Run("zones", func(t *testing.T) { overZones(t, c) })
+	t.Run("strangers", func(t *testing.T) { strangers(t, c) })
 	t.Run("nodes", func(t *testing.T) { c.runScripts(t, "testdata/nodes") })
+	if long {
+		t.Run("blobs", func(t *testing.T) { blobsOutliveAController(t, c) })
+		t.Run("pause", func(t *testing.T) { pausedWithApps(t, c) })
+		t.Run("off", func(t *testing.T) { allOff(t, c) })
+	}
 }
 
 // TestLanguages pushes the samples that need the stack with every runtime.
