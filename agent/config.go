@@ -115,7 +115,7 @@ func LoadConfig(path string, env []string) (Config, error) {
 		return c, err
 	}
 	if err := c.Validate(); err != nil {
-		return c, fmt.Errorf("%s or environment: %w", path, err)
+		return c, fmt.Errorf("%s, environment or flags: %w", path, err)
 	}
 	return c, nil
 }
@@ -147,7 +147,7 @@ func (c *Config) fromEnv(env []string) error {
 			c.ClockOffset, err = time.ParseDuration(v)
 		}
 		if err != nil {
-			return fmt.Errorf("environment variable %s: %w", k, err)
+			return fmt.Errorf("%s (environment, or the flag for it): %w", k, err)
 		}
 	}
 	return nil

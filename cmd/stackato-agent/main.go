@@ -27,6 +27,20 @@ func main() {
 type options struct {
 	config  string
 	dataDir string
+	// flags stand for variables of the environment; "" is not given.
+	flags []variable
+}
+
+type variable struct {
+	name  string
+	value *string
+}
+
+// over returns the place for a flag that goes over a variable.
+func (o *options) over(name string) *string {
+	v := variable{name, new(string)}
+	o.flags = append(o.flags, v)
+	return v.value
 }
 
 func newRoot() *cobra.Command {
@@ -54,7 +68,13 @@ with "join". Both work before "run" was started and while it runs.`,
 
 // load reads the configuration; the flags come over it.
 func (o *options) load() (agent.Config, error) {
-	cfg, err := agent.LoadConfig(o.config, os.Environ())
+	env := os.Environ()
+	for _, f := range o.flags {
+		if *f.value != "" {
+			env = append(env, f.name+"="+*f.value) // the last one counts
+		}
+	}
+	cfg, err := agent.LoadConfig(o.config, env)
 	if err != nil {
 		return cfg, err
 	}

@@ -41,7 +41,29 @@ and Consul too.`,
 		},
 	}
 	cmd.Flags().BoolVar(&micro, "micro", false, "make an unconfigured machine a micro cloud")
+	for _, f := range configFlags {
+		cmd.Flags().StringVar(o.over(f.variable), f.name, "", f.usage)
+	}
 	return cmd
+}
+
+// configFlags are the fields of the configuration that the daemon takes as
+// flags too, over what the environment says. Those for init and join are flags
+// there; children and clock_offset are for tests.
+var configFlags = []struct{ name, variable, usage string }{
+	{"timing", "STACKATO_TIMING", "lan, or wan for round trips up to 200 ms (default lan); the same on all nodes"},
+	{"log-level", "STACKATO_LOG_LEVEL", "debug, info, warn or error (default info)"},
+	{"docker-socket", "STACKATO_DOCKER_SOCKET", "where the Docker Engine answers (default /var/run/docker.sock)"},
+	{"hosts-file", "STACKATO_HOSTS_FILE", "where a micro cloud keeps its names (default /etc/hosts)"},
+	{"role-groups", "STACKATO_ROLE_GROUPS", "the administrators' role groups (default /s/etc/kato/role_groups.yml)"},
+	{"consul", "STACKATO_CONSUL", "path of the program (default: beside the agent, then on PATH)"},
+	{"nomad", "STACKATO_NOMAD", "path of the program (default: beside the agent, then on PATH)"},
+	{"rpc-port", "STACKATO_RPC_PORT", "port of RPC, Raft and join (default 7300)"},
+	{"gossip-port", "STACKATO_GOSSIP_PORT", "port of gossip (default 7301)"},
+	{"http-port", "STACKATO_HTTP_PORT", "port of health and metrics on loopback (default 7302)"},
+	{"api-port", "STACKATO_API_PORT", "port of the Cloud Controller for routers (default 7303)"},
+	{"router-http-port", "STACKATO_ROUTER_HTTP_PORT", "port of the router for HTTP (default 80)"},
+	{"router-https-port", "STACKATO_ROUTER_HTTPS_PORT", "port of the router for HTTPS (default 443)"},
 }
 
 // run starts the agent and stops it on a signal.
