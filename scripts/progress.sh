@@ -49,3 +49,13 @@ step() {
 need_root() {
 	[ "$(id -u)" -eq 0 ] || die "$1 needs root" "run it again with sudo, or as root"
 }
+
+# need_space DIR MIB WHAT: refuses to begin what would fill the disk. DIR, or the
+# nearest folder above it that exists, must have so much room.
+need_space() {
+	local dir=$1 free
+	while [ ! -d "$dir" ] && [ "$dir" != / ]; do dir=$(dirname "$dir"); done
+	free=$(df --output=avail -B 1M "$dir" | tail -n 1)
+	[ "$free" -ge "$2" ] || die "$3 needs about $2 MiB, and $dir has $((free)) MiB left" \
+		"make room there and run this again; what takes it: du -xh -d 2 $dir | sort -h | tail"
+}

@@ -73,3 +73,32 @@ func TestPortsAndFilesCanFail(t *testing.T) {
 		})
 	}
 }
+
+// TestPortsOfMicro: the script that starts a micro cloud looks first whether
+// the ports that it will listen on are free, all of them.
+func TestPortsOfMicro(t *testing.T) {
+	page, err := doctable.ReadNode(portsAndFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(readText(t, "scripts/micro"), "\nports='")
+	list, _, _ = strings.Cut(list, "'\n")
+	checked := map[string]bool{}
+	for port := range strings.FieldsSeq(list) {
+		checked[port] = true
+	}
+	for _, p := range page.Ports {
+		// A range is chosen from at run time; the resolver has an address of its own.
+		if p.On == doctable.OnLater || p.First != p.Last || p.Bind == doctable.BindNames {
+			continue
+		}
+		if port := fmt.Sprint(p.First); !checked[port] {
+			t.Errorf("scripts/micro does not look whether port %s is free", port)
+		} else {
+			delete(checked, port)
+		}
+	}
+	for port := range checked {
+		t.Errorf("scripts/micro wants port %s, and %s does not know why", port, portsAndFiles)
+	}
+}

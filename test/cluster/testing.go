@@ -22,6 +22,12 @@ var runID = sync.OnceValue(func() string {
 	return randomHex()
 })
 
+// Labels returns the arguments of docker that mark what a test makes by itself
+// as its own, so that it is removed when the test is killed.
+func Labels() []string {
+	return []string{"--label", labelTest + "=" + runID(), "--label", labelOwner + "=" + ownerSelf()}
+}
+
 // sweepOnce removes what killed test runs have left, once in a process.
 var sweepOnce = sync.OnceValues(func() (int, error) { return Sweep(context.Background(), "") })
 
