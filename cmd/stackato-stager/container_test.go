@@ -238,7 +238,7 @@ func TestMemoryLimitInContainer(t *testing.T) {
 	y.spec.Package = y.add(zipOf(t, map[string]string{"x": ""}))
 	y.withPack(t, map[string]string{"compile": `python3 -c 'x = bytearray(200 << 20)'`})
 	result, log := y.stage(t)
-	if result.Error != staging.ErrOutOfMemory || !strings.Contains(log, "more memory than its limit of 64 MB") {
+	if result.Error != staging.ErrOutOfMemory || !strings.Contains(result.Detail, "more memory than its limit of 64 MB") {
 		t.Errorf("%+v\n%s", result, log)
 	}
 }
