@@ -15,14 +15,23 @@ import (
 type group struct {
 	t        testing.TB
 	machines []*machine
+	prepare  func(*machine) // before an agent is started for the first time
 }
 
 // newGroup makes a cluster: the first machine is initialised, the others join
 // with the given roles each ("controller", "dea,harbor", "").
 func newGroup(t testing.TB, roles ...string) *group {
 	t.Helper()
-	g := &group{t: t}
-	first := newMachine(t, "n1").start()
+	return newGroupOf(t, func(*machine) {}, roles...)
+}
+
+// newGroupOf is newGroup of machines that are prepared.
+func newGroupOf(t testing.TB, prepare func(*machine), roles ...string) *group {
+	t.Helper()
+	g := &group{t: t, prepare: prepare}
+	first := newMachine(t, "n1")
+	prepare(first)
+	first.start()
 	first.initialise()
 	g.machines = append(g.machines, first)
 	for _, r := range roles {
@@ -35,7 +44,11 @@ func newGroup(t testing.TB, roles ...string) *group {
 // add lets another machine join; roles is a list with commas.
 func (g *group) add(roles string) *machine {
 	g.t.Helper()
-	m := newMachine(g.t, fmt.Sprintf("n%d", len(g.machines)+1)).start()
+	m := newMachine(g.t, fmt.Sprintf("n%d", len(g.machines)+1))
+	if g.prepare != nil {
+		g.prepare(m)
+	}
+	m.start()
 	var list []string
 	if roles != "" {
 		list = strings.Split(roles, ",")

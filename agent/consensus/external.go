@@ -13,6 +13,7 @@ func AddTableFunc(r *Registry, schema *memdb.TableSchema, newRow func() any) {
 		panic("consensus: table " + schema.Name + " is registered twice")
 	}
 	r.schemas[schema.Name] = schema
+	r.empty[schema.Name] = newRow
 	r.rows[schema.Name] = func(raw json.RawMessage) (any, error) {
 		row := newRow()
 		return row, decodeStrict(raw, row)

@@ -18,6 +18,7 @@ import (
 type Registry struct {
 	schemas  map[string]*memdb.TableSchema
 	rows     map[string]func(json.RawMessage) (any, error)
+	empty    map[string]func() any // pointers to empty rows
 	commands map[string]map[int]command
 }
 
@@ -32,6 +33,7 @@ func NewRegistry() *Registry {
 	r := &Registry{
 		schemas:  map[string]*memdb.TableSchema{},
 		rows:     map[string]func(json.RawMessage) (any, error){},
+		empty:    map[string]func() any{},
 		commands: map[string]map[int]command{},
 	}
 	registerInternals(r)
@@ -126,6 +128,15 @@ func (c *Command[T, R]) Propose(ctx context.Context, p Proposer, in T, opts ...O
 		return out, fmt.Errorf("decode the result of %s: %w", c.Type, err)
 	}
 	return out, nil
+}
+
+// Rows returns a pointer to an empty row of every table, by the table's name.
+func (r *Registry) Rows() map[string]any {
+	out := map[string]any{}
+	for name, row := range r.empty {
+		out[name] = row()
+	}
+	return out
 }
 
 // Capabilities maps a command type to the highest version known.
