@@ -47,6 +47,7 @@ func (r *runtime) describe(env *inspect.Env) {
 	env.Voter, env.ClusterID = a.IsVoter(), a.ClusterID
 	env.Certificate = r.creds.leaf()
 	env.Authorities, _ = pki.ParseBundle(a.Authorities) // what cannot be parsed was never taken over
+	env.SiteCertificates = r.siteCertificates()
 	env.Clocks, env.Quorum, env.Gossip = r.clocks, r.quorum, r.gossipSeen
 	pids := r.agent.listens()
 	for _, p := range r.processes() {

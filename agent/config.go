@@ -206,17 +206,18 @@ func (c Config) path(parts ...string) string {
 // SocketPath is where the local API listens.
 func (c Config) SocketPath() string { return c.path("run", "agent.sock") }
 
-func (c Config) lockFile() string       { return c.path("run", "agent.lock") }
-func (c Config) identityFile() string   { return c.path("node.json") }
-func (c Config) foundingFile() string   { return c.path("founding.json") }
-func (c Config) assignmentFile() string { return c.path("assignment.json") }
-func (c Config) keyFile() string        { return c.path("pki", "node.key") }
-func (c Config) certFile() string       { return c.path("pki", "node.crt") }
-func (c Config) caFile() string         { return c.path("pki", "ca.crt") }
-func (c Config) routerCAFile() string   { return c.path("router-ca.crt") }
-func (c Config) routerCertFile() string { return c.path("pki", "router.pem") }
-func (c Config) ringFile() string       { return c.path("pki", "sealing.keyring") }
-func (c Config) adminFile() string      { return c.path("admin.txt") }
-func (c Config) toolsFile() string      { return c.path("tools.env") }
-func (c Config) fenceDir() string       { return c.path("fence") }
-func (c Config) raftDir() string        { return c.path("raft") }
+func (c Config) lockFile() string         { return c.path("run", "agent.lock") }
+func (c Config) identityFile() string     { return c.path("node.json") }
+func (c Config) foundingFile() string     { return c.path("founding.json") }
+func (c Config) assignmentFile() string   { return c.path("assignment.json") }
+func (c Config) keyFile() string          { return c.path("pki", "node.key") }
+func (c Config) certFile() string         { return c.path("pki", "node.crt") }
+func (c Config) caFile() string           { return c.path("pki", "ca.crt") }
+func (c Config) routerCAFile() string     { return c.path("router-ca.crt") }
+func (c Config) routerCertFile() string   { return c.path("pki", "router.pem") }
+func (c Config) routerConfigFile() string { return c.path("pki", "router-config.json") }
+func (c Config) ringFile() string         { return c.path("pki", "sealing.keyring") }
+func (c Config) adminFile() string        { return c.path("admin.txt") }
+func (c Config) toolsFile() string        { return c.path("tools.env") }
+func (c Config) fenceDir() string         { return c.path("fence") }
+func (c Config) raftDir() string          { return c.path("raft") }

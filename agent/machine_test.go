@@ -34,6 +34,7 @@ type machine struct {
 	cfg  Config
 	log  *slog.Logger
 	logs *logBuffer
+	plat Platform // nil: a member only
 
 	agent  *Agent
 	cancel context.CancelFunc
@@ -108,6 +109,9 @@ func (m *machine) start() *machine {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan struct{})
 	m.agent = New(m.cfg, m.log, sync.OnceFunc(func() { close(ready) }))
+	if m.plat != nil {
+		m.agent.UsePlatform(m.plat)
+	}
 	m.cancel, m.ended = cancel, ended
 	go func() {
 		defer close(ended)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -174,6 +175,9 @@ type RouterEnv struct {
 	HTTP, HTTPS string
 	// Certificate is what is shown to the world; it changes when renewed.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Config returns what operators decide about routers, and a channel that
+	// is closed at the next change.
+	Config func() (RouterConfig, <-chan struct{})
 	// ControllerTLS is for connections to controllers' APIs.
 	ControllerTLS *tls.Config
 	// Feed calls update with the routes of some controller until ctx is done
@@ -183,6 +187,20 @@ type RouterEnv struct {
 	Confirm func(ctx context.Context, nodeID, address, allocID string) error
 	Logs    LogStore
 	Logger  *slog.Logger
+}
+
+// RouterConfig is what operators decide about routers.
+type RouterConfig struct {
+	// Certificates are for domains of the operator's own, by host in lower
+	// case, "*.…" for wildcards.
+	Certificates map[string]*tls.Certificate
+	// TrustedProxies are load balancers in front; ProxyProtocol says that
+	// their connections begin with a PROXY header.
+	TrustedProxies []netip.Prefix
+	ProxyProtocol  bool
+	// Idle bounds kept-alive connections of clients, Response the time until
+	// an app begins to answer. A router takes them when it starts.
+	Idle, Response time.Duration
 }
 
 // UsePlatform gives the agent what it runs beyond membership. Call it before

@@ -23,11 +23,12 @@ type routerRole struct {
 	Router
 	metrics     prometheus.Registerer
 	certificate *appCertificate
+	config      *routerConfig
 }
 
 func newRouterRole(r *runtime) (*routerRole, error) {
 	a := r.dir.get()
-	c := newAppCertificate(r)
+	c, config := newAppCertificate(r), newRouterConfig(r)
 	feed := r.routeFeed
 	if a.Micro && r.cfg.HostsFile != "" {
 		hosts := newHostsFile(r.cfg.HostsFile, r.log)
@@ -41,10 +42,10 @@ func newRouterRole(r *runtime) (*routerRole, error) {
 	rt, err := r.agent.platform.Router(RouterEnv{
 		Self: a.Self, Domain: a.Domain, Dir: r.cfg.path("router"),
 		HTTP: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTP), HTTPS: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTPS),
-		Certificate: c.get, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
+		Certificate: c.get, Config: config.watch, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
 		Logs: logStore{r}, Logger: r.log,
 	})
-	return &routerRole{rt, r.agent.http.reg, c}, err
+	return &routerRole{rt, r.agent.http.reg, c, config}, err
 }
 
 // Run implements rolePart.
@@ -55,6 +56,7 @@ func (p *routerRole) Run(ctx context.Context) error {
 	defer p.metrics.Unregister(p)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.certificate.run(ctx) })
+	group.Go(func() error { return p.config.run(ctx) })
 	group.Go(func() error { return p.Router.Run(ctx) })
 	return group.Wait()
 }

@@ -12,6 +12,10 @@ import (
 // Certificates finds certificates by server name. The zero value is empty. All
 // methods may be called concurrently.
 type Certificates struct {
+	// Default serves clients that ask for a name without a certificate, or for
+	// none, when Set was not called or gave no default; nil: they are refused.
+	Default func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
 	held atomic.Pointer[certificates]
 }
 
@@ -32,6 +36,9 @@ func (c *Certificates) Set(byDefault *tls.Certificate, byName map[string]*tls.Ce
 func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	held := c.held.Load()
 	if held == nil {
+		if c.Default != nil {
+			return c.Default(hello)
+		}
 		return nil, errors.New("router has no certificates yet")
 	}
 	if name := table.Host(hello.ServerName); name != "" {
@@ -43,6 +50,9 @@ func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 				return found, nil
 			}
 		}
+	}
+	if held.byDefault == nil && c.Default != nil {
+		return c.Default(hello)
 	}
 	if held.byDefault == nil {
 		return nil, errors.New("router has no certificate for this name and no default")

@@ -47,7 +47,7 @@ type Config struct {
 	Confirm func(ctx context.Context, node, address, allocID string) error
 
 	// TrustedProxies are peers whose X-Forwarded-* headers are believed: load
-	// balancers in front.
+	// balancers in front. See SetBalancers for changes.
 	TrustedProxies []netip.Prefix
 
 	// AccessLog is the file with a line per request ("" keeps none), set aside when
@@ -82,6 +82,8 @@ type Router struct {
 	front   front
 	metrics *proxy.Metrics
 	access  *proxy.LogFile
+
+	balancers balancers
 }
 
 // front is the data path. proxy.Proxy is one; a faster one may take its place.
@@ -92,6 +94,8 @@ type front interface {
 	// Drain stops Serve and waits for what is in flight until ctx ends. It returns
 	// the number of requests that were cut.
 	Drain(ctx context.Context) (cut int)
+	// Trust sets the peers whose X-Forwarded-* headers are believed.
+	Trust(proxies []netip.Prefix)
 	// Run does what goes on beside requests until ctx ends.
 	Run(ctx context.Context) error
 }
@@ -245,6 +249,9 @@ func (r *Router) listen() (out []listener, err error) {
 				return fmt.Errorf("router: %w (does another program use the port?)", err)
 			}
 			have = l
+		}
+		if !health {
+			have = r.balancers.listener(have)
 		}
 		out = append(out, listener{have, certificates, health})
 		return nil

@@ -18,6 +18,7 @@ func Registry() *consensus.Registry {
 	registerCommands(r)
 	registerSettings(r)
 	registerKeys(r)
+	registerSiteCerts(r)
 	return r
 }
 

@@ -86,16 +86,20 @@ var (
 	MethodAssignment = rpc.Method[AssignmentRequest, Assignment]{
 		Name: "cluster.assignment", Callers: rpc.Member, Timeout: maxAssignmentWait + 5*time.Second,
 	}
-	MethodTopology   = rpc.Method[TopologyRequest, Topology]{Name: "cluster.topology", Callers: rpc.Member}
-	MethodSetRoles   = rpc.Method[RoleRequest, node.Node]{Name: "cluster.set-roles", Callers: rpc.Member}
-	MethodUpdateNode = rpc.Method[NodeUpdate, node.Node]{Name: "cluster.update-node", Callers: rpc.Member}
-	MethodRemoveNode = rpc.Method[RemoveRequest, node.Node]{Name: "cluster.remove-node", Callers: rpc.Member}
-	MethodSettings   = rpc.Method[SettingsRequest, SettingsResponse]{Name: "cluster.settings", Callers: rpc.Member}
-	MethodPutSetting = rpc.Method[PutSettingRequest, Setting]{Name: "cluster.put-setting", Callers: rpc.Controller}
-	MethodRing       = rpc.Method[rpc.Empty, Ring]{Name: "cluster.ring", Callers: rpc.Controller}
-	MethodMergeRing  = rpc.Method[Ring, rpc.Empty]{Name: "cluster.merge-ring", Callers: rpc.Controller}
-	MethodApply      = rpc.Method[ApplyRequest, ApplyResponse]{Name: "consensus.apply", Callers: rpc.Controller, MaxBody: 8 << 20}
-	MethodReadIndex  = rpc.Method[rpc.Empty, ReadIndexResponse]{Name: "consensus.read-index", Callers: rpc.Controller}
+	MethodTopology     = rpc.Method[TopologyRequest, Topology]{Name: "cluster.topology", Callers: rpc.Member}
+	MethodSetRoles     = rpc.Method[RoleRequest, node.Node]{Name: "cluster.set-roles", Callers: rpc.Member}
+	MethodUpdateNode   = rpc.Method[NodeUpdate, node.Node]{Name: "cluster.update-node", Callers: rpc.Member}
+	MethodRemoveNode   = rpc.Method[RemoveRequest, node.Node]{Name: "cluster.remove-node", Callers: rpc.Member}
+	MethodSettings     = rpc.Method[SettingsRequest, SettingsResponse]{Name: "cluster.settings", Callers: rpc.Member}
+	MethodPutSetting   = rpc.Method[PutSettingRequest, Setting]{Name: "cluster.put-setting", Callers: rpc.Controller}
+	MethodRouterConfig = rpc.Method[RouterConfigRequest, RouterConfigResponse]{
+		Name: "cluster.router-config", Callers: rpc.Member, Timeout: maxAssignmentWait + 5*time.Second,
+		MaxResponse: 32 << 20, // maxSiteCerts of them
+	}
+	MethodRing      = rpc.Method[rpc.Empty, Ring]{Name: "cluster.ring", Callers: rpc.Controller}
+	MethodMergeRing = rpc.Method[Ring, rpc.Empty]{Name: "cluster.merge-ring", Callers: rpc.Controller}
+	MethodApply     = rpc.Method[ApplyRequest, ApplyResponse]{Name: "consensus.apply", Callers: rpc.Controller, MaxBody: 8 << 20}
+	MethodReadIndex = rpc.Method[rpc.Empty, ReadIndexResponse]{Name: "consensus.read-index", Callers: rpc.Controller}
 )
 
 // Current returns the controller's operations, nil while the node does not
@@ -133,6 +137,13 @@ func Serve(s *rpc.Server, current Current) {
 	}))
 	rpc.Handle(s, MethodPutSetting, on(current, func(ctx context.Context, c *Controller, _ Caller, r *PutSettingRequest) (*Setting, error) {
 		return ptr(c.PutSetting(ctx, r.Key, r.Value, r.Force, r.IfVersion))
+	}))
+	rpc.Handle(s, MethodRouterConfig, on(current, func(ctx context.Context, c *Controller, by Caller, r *RouterConfigRequest) (*RouterConfigResponse, error) {
+		config, err := c.WatchRouterConfig(ctx, by.ID, r.Have, min(max(r.Wait, 0), maxAssignmentWait))
+		if err == nil && config.Digest() == r.Have {
+			return &RouterConfigResponse{Same: true}, nil
+		}
+		return &RouterConfigResponse{Config: config}, err
 	}))
 	serveInternal(s, current)
 }

@@ -27,6 +27,8 @@ type KnownSetting struct {
 	Description string
 	// Lowest and Highest bound a number; both are 0 for other types.
 	Lowest, Highest int
+
+	valid func(json.RawMessage) error // nil: every value of the type will do
 }
 
 // Keys of the settings that this package reads.
@@ -42,13 +44,13 @@ const (
 
 // KnownSettings lists the settings that this release reads.
 func KnownSettings() []KnownSetting {
-	return []KnownSetting{
-		{voterGrace, json.RawMessage("30"), "seconds without a sign of life after which a dead voter is replaced (1 to 86400)", 1, 24 * 3600},
-		{stackImage, json.RawMessage(`""`), "image that apps are staged and run in, with its tag (scripts/stack makes it)", 0, 0},
-		{certificates, json.RawMessage(`""`), "further certificate authorities, PEM, that staging and app containers trust", 0, 0},
-		{stagingProxy, json.RawMessage(`""`), "HTTP proxy that staging containers use, such as http://proxy:3128", 0, 0},
-		{certificateDays, json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)", 1, 365},
-	}
+	return append([]KnownSetting{
+		{voterGrace, json.RawMessage("30"), "seconds without a sign of life after which a dead voter is replaced (1 to 86400)", 1, 24 * 3600, nil},
+		{stackImage, json.RawMessage(`""`), "image that apps are staged and run in, with its tag (scripts/stack makes it)", 0, 0, nil},
+		{certificates, json.RawMessage(`""`), "further certificate authorities, PEM, that staging and app containers trust", 0, 0, nil},
+		{stagingProxy, json.RawMessage(`""`), "HTTP proxy that staging containers use, such as http://proxy:3128", 0, 0, nil},
+		{certificateDays, json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)", 1, 365, nil},
+	}, routerSettings()...)
 }
 
 func knownSetting(key string) (KnownSetting, bool) {
@@ -67,6 +69,9 @@ func (k KnownSetting) check(value json.RawMessage, force bool) error {
 		if err := checkSameType(k.Key, k.Default, value); err != nil {
 			return err
 		}
+	}
+	if k.valid != nil {
+		return k.valid(value)
 	}
 	if k.Highest == 0 || JSONType(value) != "number" {
 		return nil

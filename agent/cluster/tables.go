@@ -20,6 +20,7 @@ const (
 	certsTable       = "certificates"
 	clusterTable     = "cluster"
 	adminsTable      = "admins"
+	siteCertsTable   = "site_certificates"
 )
 
 // Member is a row of the nodes table.
@@ -119,6 +120,7 @@ func registerTables(r *consensus.Registry) {
 	consensus.AddTable[Authority](r, table(authoritiesTable, str("id", "Digest")))
 	consensus.AddTable[Certificate](r, table(certsTable, str("id", "NodeID")))
 	consensus.AddTable[Record](r, table(clusterTable, str("id", "ID")))
+	consensus.AddTable[SiteCertificate](r, table(siteCertsTable, str("id", "Name")))
 	consensus.AddTable[Admin](r, table(adminsTable, str("id", "Username")))
 }
 

@@ -43,7 +43,32 @@ func (env Env) certificates(context.Context) []local.Finding {
 		out = append(out, failed(again, "the certificate names node %s, this one is %s", id.ID, env.Self.ID)...)
 	}
 	out = append(out, env.judgeNames()...)
-	return append(out, judgeAuthorities(env.Authorities, now)...)
+	out = append(out, judgeAuthorities(env.Authorities, now)...)
+	return append(out, judgeSites(env.SiteCertificates, now)...)
+}
+
+// SiteCertificate is one that routers show for an operator's domain.
+type SiteCertificate struct {
+	Name     string
+	NotAfter time.Time
+}
+
+// SiteWarnBefore is how long before its end such a certificate is warned of:
+// nobody but the operator renews it.
+const SiteWarnBefore = 30 * day
+
+func judgeSites(list []SiteCertificate, now time.Time) []local.Finding {
+	var out []local.Finding
+	for _, s := range list {
+		remedy := "get a new one and put it in its place: kato certificate add " + s.Name + " --replace --cert FILE --key FILE"
+		switch left := s.NotAfter.Sub(now); {
+		case left <= 0:
+			out = append(out, failed(remedy, "the routers' certificate %s has ended on %s", s.Name, s.NotAfter.UTC().Format(time.DateOnly))...)
+		case left < SiteWarnBefore:
+			out = append(out, warned(remedy, "the routers' certificate %s ends on %s (%s)", s.Name, s.NotAfter.UTC().Format(time.DateOnly), days(left))...)
+		}
+	}
+	return out
 }
 
 func judgeNodeCertificate(cert *x509.Certificate, now time.Time) []local.Finding {

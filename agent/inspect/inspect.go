@@ -43,6 +43,9 @@ type Env struct {
 	Certificate *x509.Certificate
 	Authorities pki.Bundle
 	ClusterID   string
+	// SiteCertificates are those that routers show for operators' domains;
+	// controllers know them.
+	SiteCertificates []SiteCertificate
 
 	Clocks   func(context.Context) ([]Offset, error) // of the other nodes, asked by RPC
 	Docker   func(context.Context) (fence.Info, error)

@@ -35,6 +35,7 @@ type Backend interface {
 	ProcessBackend
 	ConfigBackend
 	TokenBackend
+	CertificateBackend
 	SecurityBackend
 	ForwardBackend
 }
@@ -158,6 +159,21 @@ type TokenBackend interface {
 	TokenList(ctx context.Context) ([]Token, error)
 	// TokenRevoke ends a token at once. CodeNotFound for an unknown id.
 	TokenRevoke(ctx context.Context, id string) error
+}
+
+// CertificateBackend manages the certificates that routers show for the
+// operator's own domains.
+type CertificateBackend interface {
+	// CertificateAdd checks a certificate with its chain and key and hands
+	// it to the routers. A name that is taken is CodeConflict without
+	// r.Replace, as is a host of another certificate; what cannot be shown
+	// is CodeInvalid.
+	CertificateAdd(ctx context.Context, r CertificateAddRequest) (Certificate, error)
+	// CertificateList returns them by name. Never keys.
+	CertificateList(ctx context.Context) ([]Certificate, error)
+	// CertificateRemove takes one away: routers show their own for its hosts
+	// again. CodeNotFound for an unknown name.
+	CertificateRemove(ctx context.Context, name string) error
 }
 
 // SecurityBackend replaces credentials of the cluster.

@@ -35,6 +35,7 @@ var _ interface {
 	ProcessBackend
 	ConfigBackend
 	TokenBackend
+	CertificateBackend
 	SecurityBackend
 } = (*Client)(nil)
 

@@ -167,3 +167,19 @@ func (c *Client) Rotate(ctx context.Context, what RotateWhat, p Progress) (out R
 	err = c.stream(ctx, "/v1/rotate", rotateRequest{what}, &out, p)
 	return out, err
 }
+
+// CertificateAdd implements [CertificateBackend].
+func (c *Client) CertificateAdd(ctx context.Context, r CertificateAddRequest) (out Certificate, err error) {
+	err = c.request(ctx, http.MethodPost, "/v1/certificates", r, &out)
+	return out, err
+}
+
+// CertificateList implements [CertificateBackend].
+func (c *Client) CertificateList(ctx context.Context) ([]Certificate, error) {
+	return fetch[[]Certificate](ctx, c, "/v1/certificates")
+}
+
+// CertificateRemove implements [CertificateBackend].
+func (c *Client) CertificateRemove(ctx context.Context, name string) error {
+	return c.request(ctx, http.MethodDelete, "/v1/certificates/"+url.PathEscape(name), nil, &empty{})
+}

@@ -92,6 +92,10 @@ func (h *handler) routes() []route {
 		{"POST /v1/tokens", call(b.TokenCreate), quickTimeout, change},
 		{"DELETE /v1/tokens/{id}", query(h.tokenRevoke), quickTimeout, change},
 
+		{"GET /v1/certificates", get(b.CertificateList), quickTimeout, read},
+		{"POST /v1/certificates", call(b.CertificateAdd), quickTimeout, change},
+		{"DELETE /v1/certificates/{name}", query(h.certificateRemove), quickTimeout, change},
+
 		{"POST /v1/users/reset-admin", get(b.UserResetAdmin), quickTimeout, change},
 		{"POST /v1/rotate", stream(h.rotate), longTimeout, change},
 		{"POST /v1/export/sealing-keys", call(b.ExportSealingKeys), quickTimeout, hereOnly}, // a passphrase stays on its machine

@@ -89,6 +89,11 @@ func (h *handler) tokenRevoke(r *http.Request) (empty, error) {
 	return empty{}, h.backend.TokenRevoke(r.Context(), r.PathValue("id"))
 }
 
+func (h *handler) certificateRemove(r *http.Request) (empty, error) {
+	noteAudit(r.Context(), nameRequest{Name: clip(r.PathValue("name"))})
+	return empty{}, h.backend.CertificateRemove(r.Context(), r.PathValue("name"))
+}
+
 func (h *handler) rotate(ctx context.Context, r rotateRequest, p Progress) (RotateResult, error) {
 	switch r.What {
 	case RotateGossipKey, RotateCA, RotateSealingKey:

@@ -59,6 +59,8 @@ func (a *app) root() *cobra.Command {
 			newConfigGet(a), newConfigSet(a), newConfigDel(a)),
 		a.group("token", "Manage join tokens", "",
 			newTokenCreate(a), newTokenList(a), newTokenRevoke(a)),
+		a.group("certificate", "Manage the routers' certificates for your own domains", certificateHelp,
+			newCertificateAdd(a), newCertificateList(a), newCertificateRemove(a)),
 		a.group("user", "Manage the administrator's log-in", "", newUserResetAdmin(a)),
 		a.group("rotate", "Replace a key of the cluster", rotateHelp,
 			newRotate(a, local.RotateGossipKey), newRotate(a, local.RotateCA), newRotate(a, local.RotateSealingKey)),

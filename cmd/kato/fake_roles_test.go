@@ -197,6 +197,30 @@ func (f *fake) TokenRevoke(_ context.Context, id string) error {
 	return nil
 }
 
+func (f *fake) CertificateAdd(_ context.Context, r local.CertificateAddRequest) (local.Certificate, error) {
+	switch {
+	case r.Name == "shop" && !r.Replace:
+		return local.Certificate{}, local.Errorf(local.CodeConflict, "give --replace to put another in its place", "there is a certificate shop already")
+	case !strings.Contains(string(r.Cert), "CERTIFICATE") || !strings.Contains(string(r.Key), "PRIVATE KEY"):
+		return local.Certificate{}, local.Errorf(local.CodeInvalid, "", "mixed up")
+	}
+	return local.Certificate{Name: r.Name, Hosts: []string{"shop.example.com", "*.example.org"}, NotAfter: start, State: local.CertificateValid}, nil
+}
+
+func (f *fake) CertificateList(context.Context) ([]local.Certificate, error) {
+	return []local.Certificate{
+		{Name: "old", Hosts: []string{"old.example.com"}, NotAfter: start, ExpiresInDays: -1, State: local.CertificateExpired, Modified: start},
+		{Name: "shop", Hosts: []string{"shop.example.com"}, NotAfter: start, State: local.CertificateSoon, Modified: start},
+	}, nil
+}
+
+func (f *fake) CertificateRemove(_ context.Context, name string) error {
+	if name != "shop" {
+		return local.Errorf(local.CodeNotFound, "see: kato certificate list", "there is no certificate %q", name)
+	}
+	return nil
+}
+
 func (f *fake) UserResetAdmin(context.Context) (local.Credentials, error) {
 	return local.Credentials{Username: "admin", Password: "n3w"}, nil
 }

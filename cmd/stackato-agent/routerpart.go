@@ -7,13 +7,20 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/router"
+	"github.com/stackato/stackato/router/proxy"
 	"github.com/stackato/stackato/wire/routing"
 )
 
 // routerPart is the router of this node.
-type routerPart struct{ *router.Router }
+type routerPart struct {
+	*router.Router
+	certificates *router.Certificates
+	config       func() (agent.RouterConfig, <-chan struct{})
+}
 
 // feed implements watch.Feed over the node's own.
 type feed func(ctx context.Context, update func(*routing.Update) error) error
@@ -30,14 +37,47 @@ func newRouter(env agent.RouterEnv) (agent.Router, error) {
 	if err := os.MkdirAll(env.Dir, 0o700); err != nil {
 		return nil, err
 	}
+	certificates := &router.Certificates{Default: env.Certificate}
+	config, _ := env.Config()
 	r, err := router.New(router.Config{
-		HTTP: env.HTTP, HTTPS: env.HTTPS, Certificates: env.Certificate,
+		HTTP: env.HTTP, HTTPS: env.HTTPS, Certificates: certificates.Get,
 		Feed: feed(env.Feed), TableFile: filepath.Join(env.Dir, "routes.json"),
 		SystemTLS: env.ControllerTLS, Confirm: env.Confirm,
-		DrainTimeout: drainWithin,
-		AccessLog:    filepath.Join(env.Dir, "access.log"), Log: env.Logs.Append, Logger: env.Logger,
+		DrainTimeout: drainWithin, Limits: proxy.Limits{IdleTimeout: config.Idle, ResponseTimeout: config.Response},
+		AccessLog: filepath.Join(env.Dir, "access.log"), Log: env.Logs.Append, Logger: env.Logger,
 	})
-	return routerPart{r}, err
+	if err != nil {
+		return nil, err
+	}
+	p := routerPart{r, certificates, env.Config}
+	p.apply(config)
+	return p, nil
+}
+
+// Run implements agent.Router.
+func (p routerPart) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.follow(ctx) })
+	group.Go(func() error { return p.Router.Run(ctx) })
+	return group.Wait()
+}
+
+// follow takes over what operators change, without a break.
+func (p routerPart) follow(ctx context.Context) error {
+	for {
+		config, changed := p.config()
+		p.apply(config)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+func (p routerPart) apply(config agent.RouterConfig) {
+	p.certificates.Set(nil, config.Certificates)
+	p.SetBalancers(config.TrustedProxies, config.ProxyProtocol)
 }
 
 // Ready implements agent.Router. A stale table is no reason to stay away.

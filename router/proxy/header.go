@@ -27,10 +27,10 @@ func (p *Proxy) identify(x *exchange) {
 		host = x.in.RemoteAddr
 	}
 	x.client = host
-	if len(p.cfg.TrustedProxies) > 0 {
+	if trusted := *p.trusted.Load(); len(trusted) > 0 {
 		if peer, err := netip.ParseAddr(host); err == nil {
 			peer = peer.Unmap().WithZone("")
-			x.trusted = slices.ContainsFunc(p.cfg.TrustedProxies, func(t netip.Prefix) bool { return t.Contains(peer) })
+			x.trusted = slices.ContainsFunc(trusted, func(t netip.Prefix) bool { return t.Contains(peer) })
 		}
 	}
 }

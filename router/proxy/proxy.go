@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Proxy struct {
 	lines   *lineLog // nil: nobody wants lines
 	reverse *httputil.ReverseProxy
 	buffers sync.Pool
+	trusted atomic.Pointer[[]netip.Prefix]
 
 	base     context.Context // of all requests, ended at the end of Drain
 	cut      context.CancelFunc
@@ -48,6 +50,7 @@ func New(cfg Config) *Proxy {
 		cfg.Metrics = NewMetrics()
 	}
 	p := &Proxy{cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics}
+	p.Trust(cfg.TrustedProxies)
 	p.base, p.cut = context.WithCancel(context.Background()) //nolint:gosec // Drain calls it
 	p.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	p.reverse = &httputil.ReverseProxy{
@@ -64,6 +67,9 @@ func New(cfg Config) *Proxy {
 	}
 	return p
 }
+
+// Trust replaces the TrustedProxies, for requests that come from now on.
+func (p *Proxy) Trust(proxies []netip.Prefix) { p.trusted.Store(&proxies) }
 
 // Run writes the access log until ctx ends and what is left then. It must run
 // while requests are answered.
