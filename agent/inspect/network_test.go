@@ -139,7 +139,7 @@ func TestPortsAgreeWithDocumentation(t *testing.T) {
 					continue
 				}
 				for _, proto := range p.Protocols {
-					bind := map[string]string{doctable.BindNode: "10.0.0.1", doctable.BindLocal: "127.0.0.1", doctable.BindAny: "*"}[p.Bind]
+					bind := map[string]string{doctable.BindNode: "10.0.0.1", doctable.BindLocal: "127.0.0.1", doctable.BindAny: "*", doctable.BindNames: doctable.BindNames}[p.Bind]
 					owner, _, _ := strings.Cut(p.Owner, ":")
 					want = append(want, fmt.Sprintf("%s:%d/%s %s", bind, p.First, proto, strings.ToLower(strings.TrimPrefix(owner, "stackato-"))))
 				}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stackato/stackato/agent/local"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/resolver"
 )
 
 // Port is one that this node should listen on.
@@ -70,6 +71,9 @@ func NodePorts(n node.Node, voter bool, pids Processes) []Port {
 	if pids.Platform && (n.Roles.Has(node.Router) || fresh) {
 		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.HTTPPort, 80), "tcp")
 		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.HTTPSPort, 443), "tcp")
+	}
+	if pids.Platform && n.Roles.Has(node.DEA) {
+		add("agent", pids.Agent, resolver.Address, 53, "tcp", "udp")
 	}
 	add("consul", pids.Consul, addr, 8301, "tcp", "udp")
 	add("consul", pids.Consul, loopback, 8500, "tcp")
