@@ -1,10 +1,14 @@
 package stack
 
 import (
+	"archive/tar"
 	"bytes"
 	orders "cmp"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -115,5 +119,64 @@ func TestNameChangesWithTheDefinitionOnly(t *testing.T) {
 	}
 	if out, err := exec.Command("../scripts/stack", "huge").CombinedOutput(); err == nil || !strings.Contains(string(out), "small|full") {
 		t.Errorf("unknown variant: %v\n%s", err, out)
+	}
+}
+
+// TestTwoBuildsAreTheSame builds the small stack twice and compares byte by
+// byte; file by file, to say what differs. Only an update of Debian's archive in
+// between may make a difference.
+func TestTwoBuildsAreTheSame(t *testing.T) {
+	if os.Getenv("STACKATO_TEST_LONG") != "1" {
+		t.Skip("builds the small stack twice: set STACKATO_TEST_LONG=1")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	var digests [2]string
+	var files [2]map[string]string
+	for i := range digests {
+		archive := fmt.Sprintf("%s/%d.tar", dir, i)
+		if out, err := exec.CommandContext(ctx, "./build.sh", "small", archive).CombinedOutput(); err != nil {
+			t.Fatalf("build.sh small: %v\n%s", err, out)
+		}
+		f, err := os.Open(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := sha256.New()
+		files[i], err = entries(io.TeeReader(f, whole))
+		if err == nil {
+			_, err = io.Copy(whole, f) // what stands after the archive's end
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		digests[i] = fmt.Sprintf("%x", whole.Sum(nil))
+	}
+	if diff := cmp.Diff(files[0], files[1]); diff != "" || len(files[0]) < 1000 {
+		t.Errorf("%d files; the second build differs from the first (-, +):\n%s", len(files[0]), diff)
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("the archives have the digests %s", digests)
+	}
+}
+
+// entries describes each file of a tar archive by all that it holds.
+func entries(r io.Reader) (map[string]string, error) {
+	out := map[string]string{}
+	archive := tar.NewReader(r)
+	for {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.New()
+		if _, err := io.Copy(sum, archive); err != nil {
+			return nil, err
+		}
+		out[h.Name] = fmt.Sprintf("%c %o %d:%d %s %v %x", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Linkname, h.ModTime.Unix(), sum.Sum(nil))
 	}
 }
