@@ -16,6 +16,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -383,6 +385,75 @@ func TestTrustedProxies(t *testing.T) {
 	}
 	if h.Get("X-Vcap-Request-Id") == "evil" {
 		t.Error("a client chose the request id")
+	}
+}
+
+// TestClientBehindProxies: controllers, who count log-ins by address, get the one
+// address that trusted proxies vouch for, and nothing that a client wrote.
+func TestClientBehindProxies(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		fmt.Fprint(w, strings.Join(req.Header["X-Forwarded-For"], "|"))
+	}))
+	t.Cleanup(s.Close)
+	feed := newControllers()
+	feed.system = &routing.System{Hosts: []string{"login.example.com"}, Targets: []string{s.Listener.Addr().String()}}
+	r := start(t, feed, nil)
+	r.routed(t, "login.example.com", 200)
+	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	for _, test := range []struct {
+		trusted        []netip.Prefix
+		claimed, wants string
+	}{
+		{nil, "203.0.113.1", "127.0.0.1"},
+		{trusted, "203.0.113.1", "203.0.113.1"},
+		{trusted, "198.51.100.1, 203.0.113.1", "203.0.113.1"},
+		{trusted, "203.0.113.1, 10.0.0.9", "203.0.113.1"},
+		{trusted, "203.0.113.1,10.0.0.9,10.0.0.8", "203.0.113.1"},
+		{trusted, "10.0.0.7", "10.0.0.7"},
+		{trusted, "203.0.113.1, nonsense", "127.0.0.1"},
+		{trusted, "203.0.113.1, nonsense, 10.0.0.9", "10.0.0.9"},
+		{trusted, "::ffff:203.0.113.1", "203.0.113.1"},
+		{trusted, ",", "127.0.0.1"},
+		{trusted, "", "127.0.0.1"},
+	} {
+		r.SetBalancers(test.trusted, false)
+		if got := r.get(t, "http://login.example.com/", "X-Forwarded-For", test.claimed); got.text != test.wants {
+			t.Errorf("%q, trusted %v: the controller sees %q, want %q", test.claimed, test.trusted != nil, got.text, test.wants)
+		}
+	}
+}
+
+// TestHostsThatAreNone: what an HTTP/2 client may write as the authority and is
+// no host of a route reaches no app, and does not look like a line of the log.
+func TestHostsThatAreNone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	feed := newControllers()
+	r := start(t, feed, func(c *router.Config) { c.AccessLog = file })
+	_, b := app(t, "one", func(_ http.ResponseWriter, req *http.Request) { t.Errorf("an app was asked as %q", req.Host) })
+	feed.set(routeTo("app.example.com", "", b))
+	eventually(t, "route", func() bool { return r.Position().Version == 1 })
+	for _, host := range []string{
+		"app.example.com:80@evil.example.com", "app.example.com:80 - [2026-01-01T00:00:00Z] \"GET /lie HTTP/1.1\" 200", "app.example.com/x", "app.example.com:x",
+		"[::1]:80", "app..example.com", " app.example.com", "app.example.com,evil.example.com",
+	} {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Host = host
+		w := httptest.NewRecorder()
+		r.Handler().ServeHTTP(w, req)
+		if w.Code != http.StatusNotFound || w.Header().Get("X-Cf-Routererror") != "unknown_route" {
+			t.Errorf("%q: %d", host, w.Code)
+		}
+	}
+	var text string
+	eventually(t, "lines", func() bool {
+		data, _ := os.ReadFile(file)
+		text = string(data)
+		return strings.Count(text, "\n") == 8
+	})
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, ` "GET /lie`) {
+			t.Errorf("a host looks like a request: %s", line)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ func TestHeadersThatAppsGet(t *testing.T) {
 	r.routed(t, "app.example.com", 200)
 	a := r.get(t, "http://app.example.com:81/a%2Fb?x=1;y=%zz", "X-Forwarded-For", "1.2.3.4", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "evil",
 		"X-Forwarded-Client-Cert", "evil", "Forwarded", "for=evil", "X_Forwarded_Proto", "https", "X-Vcap-Request-Id", "evil",
-		"X-Cf-Applicationid", "evil", "Connection", "X-Forwarded-For, X-Cf-InstanceId, X-Own", "X-Own", "1", "X-Kept", "1", "X-Real-Ip", "evil")
+		"X-Cf-Applicationid", "evil", "Connection", "X-Forwarded-For, X-Cf-InstanceId, X-Own", "X-Own", "1", "X-Kept", "1", "X-Real-Ip", "evil", "Proxy", "http://evil/")
 	if want := "app.example.com:81 /a%2Fb?x=1;y=%zz"; a.text != want {
 		t.Errorf("the app sees %q, want %q", a.text, want)
 	}

@@ -17,6 +17,11 @@ var strangers = []string{
 	"Ssl-Client-Verify", "Ssl-Client-S-Dn", "X-Request-Start",
 }
 
+// never lists headers that no app is to get from anybody. Proxy would become
+// HTTP_PROXY in the environment of CGI programs, and lead their own requests to
+// whoever sent it.
+var never = []string{"Proxy", "Http2-Settings"}
+
 // ours lists headers that only routers set on requests.
 var ours = []string{"X-Vcap-Request-Id", "X-Cf-Applicationid", "X-Cf-Instanceid", "X-Cf-Instanceindex", "X-Cf-App-Instance", "X-Cf-Routererror"}
 
@@ -29,10 +34,35 @@ func (p *Proxy) identify(x *exchange) {
 	x.client = host
 	if trusted := *p.trusted.Load(); len(trusted) > 0 {
 		if peer, err := netip.ParseAddr(host); err == nil {
-			peer = peer.Unmap().WithZone("")
-			x.trusted = slices.ContainsFunc(trusted, func(t netip.Prefix) bool { return t.Contains(peer) })
+			x.trusted = within(trusted, peer)
 		}
 	}
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// behind is the client as trusted proxies tell of it: the last address in
+// X-Forwarded-For that is none of theirs. What stands before that address
+// anybody may have written.
+func (p *Proxy) behind(x *exchange) string {
+	client := x.client
+	rest := strings.Join(x.in.Header["X-Forwarded-For"], ",")
+	for trusted := *p.trusted.Load(); rest != ""; {
+		i := strings.LastIndexByte(rest, ',')
+		a, err := netip.ParseAddr(strings.TrimSpace(rest[i+1:]))
+		if err != nil {
+			return client
+		}
+		client = a.Unmap().WithZone("").String()
+		if !within(trusted, a) {
+			return client
+		}
+		rest = rest[:max(i, 0)]
+	}
+	return client
 }
 
 // rewrite makes the header of the request that backends get. ReverseProxy has
@@ -52,7 +82,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 		h.Del("Upgrade")
 		h.Del("Connection")
 	}
-	h.Del("Http2-Settings")
+	for _, name := range never {
+		h.Del(name)
+	}
 	for _, name := range ours {
 		h.Del(name)
 	}
@@ -66,7 +98,11 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 		}
 		h.Del(name)
 	}
-	x.setForwarded(in, h)
+	client := x.client
+	if x.trusted && x.route.System {
+		client = p.behind(x)
+	}
+	x.setForwarded(in, h, client)
 	if h.Get("X-Request-Start") == "" {
 		h.Set("X-Request-Start", strconv.FormatInt(x.start.UnixMilli(), 10))
 	}
@@ -75,10 +111,10 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 
 // setForwarded sets X-Forwarded-*. Apps get what the client claims in
 // X-Forwarded-For with the true address at the end, as in Cloud Foundry; the
-// controllers, who count log-ins by address, get only what is true.
-func (x *exchange) setForwarded(in *http.Request, h http.Header) {
-	x.forwarded = x.client
-	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 && (x.trusted || !x.route.System) {
+// controllers, who count log-ins by address, get only what is true: client.
+func (x *exchange) setForwarded(in *http.Request, h http.Header, client string) {
+	x.forwarded = client
+	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 && !x.route.System {
 		x.forwarded = strings.Join(prior, ", ") + ", " + x.client
 	}
 	h.Set("X-Forwarded-For", x.forwarded)
@@ -109,7 +145,7 @@ func dropLookalikes(h http.Header) {
 			continue
 		}
 		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if plain == "X-Forwarded-For" || slices.Contains(strangers, plain) || slices.Contains(ours, plain) {
+		if plain == "X-Forwarded-For" || slices.Contains(strangers, plain) || slices.Contains(ours, plain) || slices.Contains(never, plain) {
 			delete(h, name)
 		}
 	}

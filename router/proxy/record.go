@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stackato/stackato/wire/logs"
@@ -25,7 +26,11 @@ type record struct {
 func (p *Proxy) record(x *exchange, end time.Time) record {
 	r, in := record{at: end}, x.in
 	l := line(make([]byte, 0, 512))
-	l = append(l, clipped(in.Host, maxHeaderInLog)...)
+	if host := clipped(in.Host, maxHeaderInLog); strings.ContainsAny(host, " \"\\[]") {
+		l = l.quoted(host) // none of a route: it must not look like the rest of a line
+	} else {
+		l = append(l, host...)
+	}
 	l = append(l, " - ["...)
 	l = x.start.UTC().AppendFormat(l, "2006-01-02T15:04:05.000000000Z")
 	l = append(l, "] "...)

@@ -41,12 +41,22 @@ func Host(header string) string {
 	return h
 }
 
-// withoutPort cuts ":8080" off. Of an IPv6 address it leaves what is no host.
+// withoutPort cuts ":8080" off. Of an IPv6 address it leaves what is no host, as
+// of what is no port: apps would be handed a host that nobody looked at.
 func withoutPort(s string) string {
-	if i := strings.LastIndexByte(s, ':'); i >= 0 {
-		return s[:i]
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return s
 	}
-	return s
+	if len(s)-i > len(":65535") {
+		return s
+	}
+	for _, c := range []byte(s[i+1:]) {
+		if c < '0' || c > '9' {
+			return s
+		}
+	}
+	return s[:i]
 }
 
 // cleanKey brings the key of a route into the form in which it is looked up.
