@@ -249,12 +249,15 @@ func (d *Dir) Delete(ctx context.Context, digest string, before time.Time) (bool
 // still be on its way.
 const putAgain = 10 * time.Minute
 
-// Drop removes a blob at once whose last row is gone. It stays, for [Sweep],
-// if it was put again shortly before: the row of that Put may come yet. The
-// first Put of a blob is no reason: its row was there.
-func (d *Dir) Drop(digest string) (bool, error) {
+// errPutAgain: see Drop.
+var errPutAgain = errors.New("the blob was put again a short time ago")
+
+// Drop removes a blob at once whose last row is gone, if it is there. It stays
+// with an error if it was put again shortly before: the row of that Put may
+// come yet. The first Put of a blob is no reason: its row was there.
+func (d *Dir) Drop(digest string) error {
 	if !ValidDigest(digest) {
-		return false, nil
+		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -264,14 +267,14 @@ func (d *Dir) Drop(digest string) (bool, error) {
 		}
 	}
 	if _, held := d.again[digest]; held {
-		return false, nil
+		return errPutAgain
 	}
 	delete(d.sound, digest)
 	err := os.Remove(d.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
 }
 
 // List implements [Store].

@@ -117,9 +117,12 @@ func (k *keeper) step(live map[string]Blob) error {
 		if _, ok := live[digest]; ok {
 			continue
 		}
-		if _, err := k.dir.Drop(digest); err != nil {
+		err := k.dir.Drop(digest)
+		if err != nil {
+			gone[digest] = true // at the next look, then
+		}
+		if !errors.Is(err, errPutAgain) {
 			errs = append(errs, err)
-			gone[digest] = true
 		}
 	}
 	for digest := range k.live {
