@@ -81,12 +81,14 @@ func (b *Build) gitOptions(ctx context.Context, address string) ([]string, error
 	if port == "" {
 		port = "443"
 	}
-	if b.behindProxy() {
-		// The proxy resolves names, and guards what is inside.
-		if ip, err := netip.ParseAddr(u.Hostname()); err == nil && internal(ip) {
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if internal(ip) {
 			return nil, fmt.Errorf("%s is an internal address", ip)
 		}
 		return options, nil
+	}
+	if b.behindProxy() {
+		return options, nil // the proxy resolves names, and guards what is inside
 	}
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
 	if err != nil {
@@ -98,9 +100,6 @@ func (b *Build) gitOptions(ctx context.Context, address string) ([]string, error
 			return nil, fmt.Errorf("%s is an internal address (%s)", u.Hostname(), ip.Unmap())
 		}
 		list = append(list, ip.Unmap().String())
-	}
-	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
-		return options, nil
 	}
 	return append(options, "-c", fmt.Sprintf("http.curloptResolve=%s:%s:%s", u.Hostname(), port, strings.Join(list, ","))), nil
 }
