@@ -19,7 +19,7 @@ build: ## the project's binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X $(BUILDINFO).Version=$(VERSION)' -o bin/ ./cmd/...
 
-micro: ## a micro cloud on this machine, from nothing (as root; DATA=dir, default /var/lib/stackato)
+micro: ## a micro cloud with a sample app on this machine, from nothing (as root; STACK=small, SAMPLE=no, DATA=/dir)
 	@scripts/micro start $(DATA)
 
 micro-stop: ## stop the micro cloud, keep its data
@@ -43,13 +43,13 @@ cluster-stop: ## remove that cluster
 test: ## all tests but the long ones; installs what they need (as root, at most 20 minutes)
 	@scripts/test full
 
-test-short: ## tests without containers (under 3 minutes)
+test-short: ## tests without containers (at most 3 minutes)
 	@scripts/test short
 
-test-long: ## the long ones too: many kills, five voters, a thousand members
+test-long: ## the long ones too: many kills, five voters, a thousand members (as root, an hour or more)
 	@scripts/test long
 
-lint: ## format, vet, golangci-lint
+lint: ## format, vet, golangci-lint, shellcheck; changes nothing
 	@scripts/lint
 
 vuln: ## known vulnerabilities in what is imported (asks vuln.go.dev)

@@ -186,7 +186,7 @@ func lockDir(cfg Config) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s is in use by another stackato-agent", cfg.DataDir)
+		return nil, fmt.Errorf("%s is in use by another stackato-agent: it runs already (see kato status), or has to be stopped first", cfg.DataDir)
 	}
 	return func() { f.Close() }, nil
 }

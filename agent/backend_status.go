@@ -89,6 +89,11 @@ func (r *runtime) judge(t *cluster.Topology, out *local.Status) {
 	switch {
 	case t.Primary == "":
 		out.Notes = append(out.Notes, "no Primary: more than half of the voters must be up; changes are refused until then")
+	case len(t.Nodes) == 1 && r.dir.get().Micro:
+		out.Notes = append(out.Notes, "not redundant, as a micro cloud is: one machine")
+	case len(t.Nodes) < 3 && controllers < 3:
+		out.Notes = append(out.Notes, fmt.Sprintf("not redundant: %d of 3 controllers; add machines with: stackato-agent token create --roles controller, "+
+			"and there: stackato-agent join", controllers))
 	case len(t.Voters) < 3 && controllers < 3:
 		out.Notes = append(out.Notes, fmt.Sprintf("not redundant: %d of 3 controllers; add some with: kato role add controller --node NAME", controllers))
 	case len(t.Voters) < 3:

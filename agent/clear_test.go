@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stackato/stackato/agent/local"
@@ -45,6 +47,13 @@ func TestResetClearsTheMachine(t *testing.T) {
 	if _, err := m.Init(m.ctx(), local.InitRequest{Micro: true}, nil); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "status to take one machine for what is meant", func() error {
+		st, err := m.Status(m.ctx(), false)
+		if err == nil && !slices.Equal(st.Notes, []string{"not redundant, as a micro cloud is: one machine"}) {
+			err = fmt.Errorf("notes: %q", st.Notes)
+		}
+		return err
+	})
 	m.stop()
 	routes := m.cfg.path("router", "table")
 	if err := os.MkdirAll(filepath.Dir(routes), 0o700); err != nil {

@@ -191,8 +191,10 @@ func (c Config) Validate() error {
 // Level is LogLevel for slog.
 func (c Config) Level() (slog.Level, error) {
 	var l slog.Level
-	err := l.UnmarshalText([]byte(c.LogLevel))
-	return l, err
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return l, fmt.Errorf("%q is none of debug, info, warn and error", c.LogLevel)
+	}
+	return l, nil
 }
 
 // Now is the node's clock.

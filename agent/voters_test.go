@@ -32,11 +32,11 @@ func TestVotersFollowControllers(t *testing.T) {
 			return nil
 		})
 	}
-	wantVoters(1, false, "not redundant: 1 of 3 controllers")
+	wantVoters(1, false, "not redundant: 1 of 3 controllers; add machines with: stackato-agent token create")
 	g.add("dea")
 	wantVoters(1, false, "not redundant: 1 of 3 controllers")
 	g.add("controller")
-	wantVoters(1, false, "not redundant: 2 of 3 controllers")
+	wantVoters(1, false, "not redundant: 2 of 3 controllers; add some with: kato role add controller")
 	g.add("controller")
 	wantVoters(3, true, "")
 	g.add("controller")

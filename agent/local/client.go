@@ -167,7 +167,7 @@ func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return Errorf(CodeUnavailable,
-			"is stackato-agent running? start it with: systemctl start stackato-agent (or: stackato-agent run)",
+			"is stackato-agent running? start it with: systemctl start stackato-agent (or: stackato-agent run; a micro cloud: make micro)",
 			"no agent answers on %s", c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return Errorf(CodeForbidden, "run as root or as a member of group "+Group,

@@ -75,6 +75,9 @@ func (a *app) root() *cobra.Command {
 const rootHelp = `kato shows and changes a Stackato cluster. It runs on any node of the cluster and
 speaks to the agent there; --node lets another node do it.
 
+Something is wrong? "kato status -a" shows every role of every node, "kato
+inspect" each problem of this machine with its remedy.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something named does not exist,
 4 refused (a rule, a precondition or a missing confirmation), 5 not available
 (no agent, no Primary, a node does not answer).

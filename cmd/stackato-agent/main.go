@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,9 @@ func main() {
 	root := newRoot()
 	if err := root.ExecuteContext(context.Background()); err != nil {
 		report(err)
+		if strings.HasPrefix(err.Error(), "unknown ") { // a command or flag: cobra's words
+			fmt.Fprintln(os.Stderr, "  → see: stackato-agent --help, or --help after a command")
+		}
 		os.Exit(1)
 	}
 }

@@ -65,7 +65,12 @@ on a controller with "stackato-agent token create".`,
 		Example: `  stackato-agent join 10.0.0.5 --token-file token --roles dea --zone eu-1b
   ssh core stackato-agent token create | stackato-agent join core --token-file -
   stackato-agent join "provider=aws tag_key=stackato tag_value=core" --token-file token`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("name a controller of the cluster: stackato-agent join ADDRESS --token-file FILE")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := o.load()
 			if err != nil {
