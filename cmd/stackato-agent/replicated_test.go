@@ -40,7 +40,7 @@ cf_destinations cf_domains cf_droplets cf_env_groups cf_feature_flags cf_jobs cf
 cf_package_files cf_packages cf_process_versions cf_processes cf_quotas cf_revisions cf_roles
 cf_routes cf_seeds cf_service_bindings cf_service_instances cf_sidecars cf_spaces cf_stacks
 cf_table_sizes cf_tasks cf_users cluster consensus_generation consensus_leader consensus_members
-nodes secrets settings tokens uaa_clients uaa_codes uaa_refresh_tokens uaa_revocations
+nodes secrets settings site_certificates tokens uaa_clients uaa_codes uaa_refresh_tokens uaa_revocations
 uaa_signing_keys uaa_users
 `
 
@@ -58,6 +58,7 @@ cf_tasks.Env
 cf_tasks.Services.Credentials
 secrets.Sealed
 settings.Value
+site_certificates.CertPEM
 uaa_signing_keys.Private
 uaa_signing_keys.Public
 `
