@@ -210,3 +210,40 @@ func TestStepsShowProgress(t *testing.T) {
 		})
 	}
 }
+
+// TestBesideMicroCloud: a run of tests that makes or takes away what belongs to
+// a micro cloud of the machine fails and says what.
+func TestBesideMicroCloud(t *testing.T) {
+	tests := []struct {
+		name, does string // what the tests do; $MICRO is the micro cloud's data directory
+		want       []string
+	}{
+		{"nothing", "", nil},
+		{"directory", `mkdir -p "$MICRO"`, []string{"+the directory "}},
+		{"hosts", `echo "# begin stackato: x" >>/etc/hosts`, []string{"+names in /etc/hosts"}},
+		{"firewall", "iptables -N STACKATO-INPUT", []string{"+the firewall chains STACKATO-*"}},
+		{"its agent", `kill "$(cat "$MICRO/run/micro.pid")"; while kill -0 "$(cat "$MICRO/run/micro.pid")"; do :; done`, []string{"-process "}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			b.program("go", "case $1 in test) "+tt.does+"\n;; esac")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			text := "exec scripts/test short"
+			if strings.Contains(tt.does, "micro.pid") {
+				text = `mkdir -p "$MICRO/run"; sleep 600 & echo $! >"$MICRO/run/micro.pid"; disown; ` + text
+			}
+			env := []string{"PATH=" + b.path + ":" + os.Getenv("PATH"), "MICRO=" + b.data, "STACKATO_MICRO_DATA=" + b.data}
+			out, err := b.command(ctx, b.root, env, "bash", "-c", text).CombinedOutput()
+			if (err != nil) != (tt.want != nil) || strings.Contains(string(out), "has changed") != (tt.want != nil) {
+				t.Errorf("%v:\n%s", err, out)
+			}
+			for _, want := range append(tt.want, "tests (short): ") {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("does not say %q:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
