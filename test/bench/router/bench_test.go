@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		serveApp()
 	case "router":
 		serveRouter()
+	case "controller":
+		serveController()
 	default:
 		os.Exit(m.Run())
 	}

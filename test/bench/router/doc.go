@@ -10,8 +10,11 @@
 // as they have their answer, to a host picked at random among all routes.
 //
 // add_ms is the time from the decision to add a route until it is served: for
-// the router from the feed's update, for nginx from the new map file and a
+// the router from the command to a controller, for nginx from the new map file and a
 // reload, for HAProxy by its runtime API.
+//
+// The router follows a controller in another process by the agents' own stream, over
+// mutual TLS: routes and instances come from a seeded state, without Raft.
 //
 // STACKATO_BENCH_PROFILE names a file for the router's CPU profile.
 package router

@@ -11,12 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime/pprof"
-	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/router"
-	"github.com/stackato/stackato/wire/routing"
 )
 
 // process is this test binary in another role. It writes its address to standard
@@ -96,35 +95,13 @@ func serveApp() {
 	untilOrdered(func(string) {})
 }
 
-// benchFeed is a controller's stream: a snapshot, then what is ordered.
-type benchFeed struct {
-	app     string
-	routes  int
-	changes chan string
-}
-
-func (f *benchFeed) Subscribe(ctx context.Context, _ routing.Position, apply func(*routing.Update) error) error {
-	if err := apply(snapshot(f.app, f.routes)); err != nil {
-		return err
-	}
-	for version := uint64(2); ; version++ {
-		select {
-		case host := <-f.changes:
-			u := &routing.Update{Term: 1, Version: version, Source: "bench", Routes: []routing.Route{routeOf(f.app, host)}}
-			if err := apply(u); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // serveRouter is the router as the agent runs it, with access log and table file.
 func serveRouter() {
-	app, number, _ := strings.Cut(os.Getenv("STACKATO_BENCH_ARGUMENT"), " ")
-	routes, _ := strconv.Atoi(number)
-	feed := &benchFeed{app: app, routes: routes, changes: make(chan string)}
+	path, controller, _ := strings.Cut(os.Getenv("STACKATO_BENCH_ARGUMENT"), " ")
+	self := readMember(path, "router")
+	client := rpc.NewClient(self, rpc.ClientConfig{})
+	defer client.Close()
+	feed := &benchFeed{client, rpc.Target{ID: self.Primary(), Addr: controller}}
 	dir, err := os.MkdirTemp("", "bench-router-")
 	if err != nil {
 		panic(err)
@@ -147,7 +124,7 @@ func serveRouter() {
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
 	fmt.Println(l.Addr())
-	untilOrdered(func(host string) { feed.changes <- host })
+	untilOrdered(func(string) {})
 	cancel()
 	<-done
 }

@@ -15,18 +15,20 @@ import (
 	"testing"
 )
 
-// ours is the router in a process of its own.
-type ours struct{ process *process }
+// ours is the router in a process of its own, fed by a controller in another one.
+type ours struct{ router, controller *process }
 
 func (*ours) name() string { return "stackato" }
 
 func (o *ours) start(b *testing.B, app string, routes int) (string, func() []int) {
-	o.process = startSelf(b, "router", fmt.Sprint(app, " ", routes))
-	return o.process.address, func() []int { return []int{o.process.pid} }
+	cluster := writeCluster(b)
+	o.controller = startSelf(b, "controller", fmt.Sprint(cluster, " ", app, " ", routes))
+	o.router = startSelf(b, "router", cluster+" "+o.controller.address)
+	return o.router.address, func() []int { return []int{o.router.pid} }
 }
 
 func (o *ours) add(b *testing.B, _, host string) {
-	if _, err := fmt.Fprintln(o.process.orders, host); err != nil {
+	if _, err := fmt.Fprintln(o.controller.orders, host); err != nil {
 		b.Fatal(err)
 	}
 }
