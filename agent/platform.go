@@ -178,6 +178,9 @@ type RouterEnv struct {
 	// Config returns what operators decide about routers, and a channel that
 	// is closed at the next change.
 	Config func() (RouterConfig, <-chan struct{})
+	// Stays reports, when Run ends, whether this node goes on to have a router:
+	// the agent is being replaced, or the router failed.
+	Stays func() bool
 	// ControllerTLS is for connections to controllers' APIs.
 	ControllerTLS *tls.Config
 	// Feed calls update with the routes of some controller until ctx is done

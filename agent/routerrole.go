@@ -42,10 +42,16 @@ func newRouterRole(r *runtime) (*routerRole, error) {
 	rt, err := r.agent.platform.Router(RouterEnv{
 		Self: a.Self, Domain: a.Domain, Dir: r.cfg.path("router"),
 		HTTP: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTP), HTTPS: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTPS),
-		Certificate: c.get, Config: config.watch, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
+		Certificate: c.get, Config: config.watch, Stays: r.staysRouter, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
 		Logs: logStore{r}, Logger: r.log,
 	})
 	return &routerRole{rt, r.agent.http.reg, c, config}, err
+}
+
+// staysRouter reports whether the node has a router from now on.
+func (r *runtime) staysRouter() bool {
+	self := r.dir.get().Self
+	return self.Roles.Without(self.StoppedRoles).Has(node.Router) && r.isRemoved() == nil
 }
 
 // Run implements rolePart.

@@ -7,7 +7,7 @@ import (
 
 // platform joins the node with the Cloud Controller and the router, which
 // know nothing of each other.
-type platform struct{}
+type platform struct{ sockets *sockets }
 
 // Register implements agent.Platform.
 func (platform) Register(r *consensus.Registry) { registerState(r) }
@@ -18,4 +18,4 @@ func (platform) Controller(env agent.ControllerEnv) (agent.CloudController, erro
 }
 
 // Router implements agent.Platform.
-func (platform) Router(env agent.RouterEnv) (agent.Router, error) { return newRouter(env) }
+func (p platform) Router(env agent.RouterEnv) (agent.Router, error) { return newRouter(env, p.sockets) }

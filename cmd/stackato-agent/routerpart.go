@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,7 +21,16 @@ type routerPart struct {
 	*router.Router
 	certificates *router.Certificates
 	config       func() (agent.RouterConfig, <-chan struct{})
+	sockets      *sockets
+	stays        func() bool
 }
+
+// Names of the router's sockets in systemd's store: the next release looks for
+// them.
+const (
+	socketHTTP  = "router-http"
+	socketHTTPS = "router-https"
+)
 
 // feed implements watch.Feed over the node's own.
 type feed func(ctx context.Context, update func(*routing.Update) error) error
@@ -33,23 +43,31 @@ func (f feed) Subscribe(ctx context.Context, _ routing.Position, apply func(*rou
 // drainWithin bounds how long requests go on when the agent ends.
 const drainWithin = 10 * time.Second
 
-func newRouter(env agent.RouterEnv) (agent.Router, error) {
+func newRouter(env agent.RouterEnv, kept *sockets) (agent.Router, error) {
 	if err := os.MkdirAll(env.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	certificates := &router.Certificates{Default: env.Certificate}
 	config, _ := env.Config()
+	plain, err := kept.listen(socketHTTP, env.HTTP)
+	if err != nil {
+		return nil, fmt.Errorf("router: %w (does another program use the port?)", err)
+	}
+	secure, err := kept.listen(socketHTTPS, env.HTTPS)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("router: %w (does another program use the port?)", err), plain.Close())
+	}
 	r, err := router.New(router.Config{
-		HTTP: env.HTTP, HTTPS: env.HTTPS, Certificates: certificates.Get,
+		HTTPListener: plain, HTTPSListener: secure, Certificates: certificates.Get,
 		Feed: feed(env.Feed), TableFile: filepath.Join(env.Dir, "routes.json"),
 		SystemTLS: env.ControllerTLS, Confirm: env.Confirm,
 		DrainTimeout: drainWithin, Limits: proxy.Limits{IdleTimeout: config.Idle, ResponseTimeout: config.Response},
 		AccessLog: filepath.Join(env.Dir, "access.log"), Log: env.Logs.Append, Logger: env.Logger,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, plain.Close(), secure.Close())
 	}
-	p := routerPart{r, certificates, env.Config}
+	p := routerPart{r, certificates, env.Config, kept, env.Stays}
 	p.apply(config)
 	return p, nil
 }
@@ -59,7 +77,11 @@ func (p routerPart) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.follow(ctx) })
 	group.Go(func() error { return p.Router.Run(ctx) })
-	return group.Wait()
+	err := group.Wait()
+	if !p.stays() { // else the next one goes on with them
+		p.sockets.drop(socketHTTP, socketHTTPS)
+	}
+	return err
 }
 
 // follow takes over what operators change, without a break.

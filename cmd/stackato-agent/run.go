@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -73,6 +72,7 @@ func run(ctx context.Context, cfg agent.Config, micro bool) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	kept := inherit(log)
 	if micro {
 		if err := makeMicro(ctx, cfg); err != nil {
 			return err
@@ -81,7 +81,7 @@ func run(ctx context.Context, cfg agent.Config, micro bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := agent.New(cfg, log, func() { notify("READY=1") })
-	a.UsePlatform(platform{})
+	a.UsePlatform(platform{kept})
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
@@ -109,22 +109,4 @@ func makeMicro(ctx context.Context, cfg agent.Config) error {
 		}
 		return err
 	})
-}
-
-// notify tells systemd of the daemon's state; see sd_notify(3). Elsewhere it
-// does nothing.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	if path[0] == '@' { // abstract
-		path = "\x00" + path[1:]
-	}
-	c, err := (&net.Dialer{}).DialContext(context.Background(), "unixgram", path)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	_, _ = c.Write([]byte(state)) // systemd will say that it heard nothing
 }
