@@ -68,6 +68,7 @@ type Limits struct {
 	IdleTimeout     time.Duration // of a client's kept-alive connection; default 15 min
 	ResponseTimeout time.Duration // from the end of the request to the response header; default 15 min
 	DialTimeout     time.Duration // of a connection to a backend; default 5 s
+	SystemPing      time.Duration // a controller's silence before it is asked whether it lives, and bound of that; default 2 s
 	ConfirmTimeout  time.Duration // of Confirm; default 2 s
 	ConfirmFor      time.Duration // how long a confirmation holds; default 5 s
 	BackendIdle     time.Duration // of a kept-alive connection to a backend; default 1.5 s: apps close theirs after 2 s and more
@@ -84,6 +85,7 @@ func (l *Limits) setDefaults() {
 	l.IdleTimeout = or(l.IdleTimeout, 15*time.Minute)
 	l.ResponseTimeout = or(l.ResponseTimeout, 15*time.Minute)
 	l.DialTimeout = or(l.DialTimeout, 5*time.Second)
+	l.SystemPing = or(l.SystemPing, 2*time.Second)
 	l.ConfirmTimeout = or(l.ConfirmTimeout, 2*time.Second)
 	l.ConfirmFor = or(l.ConfirmFor, 5*time.Second)
 	l.BackendIdle = or(l.BackendIdle, 1500*time.Millisecond)

@@ -49,6 +49,9 @@ func (p *Proxy) connect(b *table.Backend) table.Attachment {
 		t := build(func(s *http.Protocols) { s.SetHTTP1(true); s.SetHTTP2(true) })
 		t.TLSClientConfig = p.cfg.SystemTLS.Clone()
 		t.TLSHandshakeTimeout = p.cfg.DialTimeout
+		// A controller that has lost its power or stands still says nothing: without these a request
+		// that was under way would wait for the whole ResponseTimeout.
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: p.cfg.SystemPing, PingTimeout: p.cfg.SystemPing}
 		return &connections{usual: t}
 	case b.Protocol == "http2":
 		return &connections{usual: build(func(s *http.Protocols) { s.SetUnencryptedHTTP2(true) }), upgrade: build(http1)}

@@ -18,7 +18,7 @@ func TestFiveNodes(t *testing.T) {
 	if os.Getenv("STACKATO_TEST_LONG") != "1" {
 		t.Skip("takes minutes: set STACKATO_TEST_LONG=1")
 	}
-	c := newCloud(t, cluster.Options{Nodes: 5, DataDiskMiB: 3072, Roles: func(i int) []string {
+	c := newCloud(t, cluster.Options{Nodes: 5, DataDiskMiB: 12 << 10, Roles: func(i int) []string {
 		if i < 3 {
 			return []string{"controller", "router"}
 		}
@@ -57,6 +57,7 @@ func killedWhileDeploying(t *testing.T, c *cloud) {
 func pausedWhileDeploying(t *testing.T, c *cloud) {
 	deploying(t, c, func(ctx context.Context, u *user, _ string, primary *cluster.Node) {
 		must(t, primary.Pause(ctx))
+		t.Cleanup(func() { _ = primary.Unpause(context.Background()) }) // in case of a failure
 		u.newPrimary(ctx, t, primary)
 		must(t, primary.Unpause(ctx))
 	}, func(context.Context, *cluster.Node) {})

@@ -129,6 +129,7 @@ func pausedWithApps(t *testing.T, c *cloud) {
 	defer l.stop()
 
 	must(t, primary.Pause(ctx))
+	t.Cleanup(func() { _ = primary.Unpause(context.Background()) }) // in case of a failure
 	began := time.Now()
 	u.await("the logs of the nodes that answer", func() error { return logsOf(u, before, primary) })
 	t.Logf("cf logs --recent beside a dead Primary: %s, with the change of Primary", time.Since(began).Round(time.Millisecond))
