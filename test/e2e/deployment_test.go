@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"testing"
 	"time"
 
@@ -74,7 +75,8 @@ func deploying(
 	c.avoid.Store(primary)
 	defer c.avoid.Store(nil)
 	u := c.newUser(t)
-	app := u.push("rolling-"+primary.Name, instances)
+	name := "rolling-" + path.Base(t.Name())
+	app := u.push(name, instances)
 	u.await("all instances to run", func() error { return u.running(app, instances) })
 	deas := c.Nodes()[3:]
 	w := watchApp(ctx, app, deas)
@@ -84,10 +86,10 @@ func deploying(
 		}
 		return nil
 	})
-	l, err := c.startLoad(ctx, appURL("rolling-"+primary.Name))
+	l, err := c.startLoad(ctx, appURL(name))
 	must(t, err)
 	defer l.stop()
-	u.run("restart", "rolling-"+primary.Name, "--strategy", "rolling", "--no-wait")
+	u.run("restart", name, "--strategy", "rolling", "--no-wait")
 	u.await("the new version to answer beside the old one", func() error {
 		if seen := w.seen(); len(seen) != 2 {
 			return fmt.Errorf("seen %v", seen)
@@ -120,5 +122,5 @@ func deploying(
 	if fewest < instances {
 		t.Errorf("only %d of %d instances answered at some time", fewest, instances)
 	}
-	u.run("delete", "rolling-"+primary.Name, "-r", "-f")
+	u.run("delete", name, "-r", "-f")
 }
