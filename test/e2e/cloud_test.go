@@ -32,6 +32,8 @@ type cloud struct {
 	image    string
 	// avoid is a node that no request is led to, nil for none.
 	avoid atomic.Pointer[cluster.Node]
+	// outside is the world beyond the cluster, nil for none.
+	outside *outside
 }
 
 // newCloud makes a cluster that lives as long as the test. stack is small or
