@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -205,7 +207,7 @@ func stale(ctx context.Context, n *cluster.Node) error {
 // answersOn is an error unless something of http.server answers on a port of
 // node to, asked from node n.
 func answersOn(ctx context.Context, n, to *cluster.Node, port int) error {
-	text, err := from(ctx, n, fmt.Sprintf("http://%s:%d/", to.Address, port))
+	text, err := from(ctx, n, "http://"+net.JoinHostPort(to.Address, strconv.Itoa(port))+"/")
 	if err == nil && !strings.Contains(text, "Directory listing") {
 		err = fmt.Errorf("it says %q", text)
 	}

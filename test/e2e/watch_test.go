@@ -39,7 +39,7 @@ func containers(ctx context.Context, n *cluster.Node, app string) ([]container, 
 		DisableKeepAlives: true,
 	}}
 	filters, _ := json.Marshal(map[string][]string{"label": {"stackato.app=" + app, "stackato.kind=app"}})
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://docker/v1.41/containers/json?all=1&filters="+url.QueryEscape(string(filters)), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/v1.41/containers/json?all=1&filters="+url.QueryEscape(string(filters)), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func containers(ctx context.Context, n *cluster.Node, app string) ([]container, 
 func (c container) answers(ctx context.Context, n *cluster.Node) bool {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DialContext: n.Dial, DisableKeepAlives: true}}
 	for _, network := range c.NetworkSettings.Networks {
-		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+network.IPAddress+":8080/", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+network.IPAddress+":8080/", nil)
 		if err != nil {
 			return false
 		}
