@@ -10,7 +10,6 @@
 // process's cores: above some hundreds the figures show how the machine is
 // loaded, not the protocol alone. The figure busy_% tells how far that goes.
 //
-// 1,000 members need both cores of a small machine and 6 GB for some minutes.
-// On one that others use, probes time out for want of CPU, the suspicions and
-// refutations make more traffic, and the members never come to rest.
+// 1,000 members that share two cores never come to rest in real time. The tests
+// run them in virtual time instead, see TestThousandMembers.
 package gossip
