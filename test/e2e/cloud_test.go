@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -125,21 +124,7 @@ func (c *cloud) startProxy(t *testing.T) string {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		defer out.Close()
-		in, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			slog.Error("the test's proxy", "err", err)
-			return
-		}
-		defer in.Close()
-		if _, err := io.WriteString(in, "HTTP/1.1 200 Connected\r\n\r\n"); err != nil {
-			return
-		}
-		go func() {
-			defer out.Close()
-			_, _ = io.Copy(out, buffered) // ends when either side does
-		}()
-		_, _ = io.Copy(in, out)
+		tunnel(w, out)
 	}))
 	t.Cleanup(s.Close)
 	return s.URL

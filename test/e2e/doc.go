@@ -24,6 +24,15 @@
 //	node VARIABLE primary             the name of the Primary; from now on requests
 //	                                  go to other nodes' routers
 //	node kill NAME, node start NAME   cuts a node's power, switches it on again
+//	crash APP-GUID                    kills the processes of one of the app's instances
+//	kato ARGS…                        the operator's command on the first node
+//	proxied PATTERN                   the proxy outside was asked to lead there
+//	random FILE MIB                   writes what cannot be compressed
+//	digest FILE SHA-256               a file's digest is as wanted
+//	upload URL MIB                    sends so much; the app answers with its digest
+//	download [-H HEADER] URL SHA-256|FILE
+//	                                  what comes is what is wanted
+//	memory start, memory stop MIB     the agent did not grow by more in between
 //	spread APP-GUID COUNT             the app's instances are on so many nodes
 //
 // What is no story of a person's stands in Go: [TestThreeNodes] and

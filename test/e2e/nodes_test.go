@@ -43,6 +43,8 @@ func TestLanguages(t *testing.T) {
 	}
 	c := newCloud(t, cluster.Options{}, "full")
 	t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/languages") })
+	c.outside = c.startOutside(t)
+	c.runInTurn(t, "testdata/outside")
 }
 
 // cmdNode is node NAME-OF-VARIABLE primary, or node kill NAME, node start

@@ -73,6 +73,7 @@ func request(ctx context.Context, client *http.Client, url string, headers ...st
 	_ = resp.Header.Write(&b) // to memory
 	b.WriteByte('\n')
 	_, err = io.Copy(&b, resp.Body)
+	_ = resp.Trailer.Write(&b) // to memory
 	return answer{resp.StatusCode, resp.Proto, b.String()}, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,29 +32,47 @@ func TestScripts(t *testing.T) {
 	c := newCloud(t, cluster.Options{}, "small")
 	// A group: the cluster is removed after the last script.
 	t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/script") })
+	c.outside = c.startOutside(t)
+	c.runInTurn(t, "testdata/operator")
 }
 
-func (c *cloud) runScripts(t *testing.T, dir string) {
-	testscript.Run(t, testscript.Params{
-		Dir:             dir,
-		UpdateScripts:   *update,
-		ContinueOnError: false,
-		Setup:           c.setup,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cf":          c.cmdCF,
-			"get":         c.cmdGet,
-			"await":       c.cmdAwait,
-			"put":         c.cmdPut,
-			"load":        c.cmdLoad,
-			"gone":        c.cmdGone,
-			"held":        c.cmdHeld,
-			"nomad-lacks": c.cmdNomadLacks,
-			"websocket":   c.cmdWebSocket,
-			"http2":       c.cmdHTTP2,
-			"node":        c.cmdNode,
-			"spread":      c.cmdSpread,
-		},
-	})
+// runInTurn runs scripts that change what is the whole cluster's.
+func (c *cloud) runInTurn(t *testing.T, dir string) {
+	files, err := filepath.Glob(dir + "/*.txtar")
+	must(t, err)
+	for _, file := range files {
+		t.Run(filepath.Base(dir), func(t *testing.T) { c.run(t, testscript.Params{Files: []string{file}}) })
+	}
+}
+
+func (c *cloud) runScripts(t *testing.T, dir string) { c.run(t, testscript.Params{Dir: dir}) }
+
+func (c *cloud) run(t *testing.T, p testscript.Params) {
+	p.UpdateScripts, p.Setup, p.Cmds = *update, c.setup, c.commands()
+	testscript.Run(t, p)
+}
+
+// commands are those of all scripts, see the package comment.
+func (c *cloud) commands() map[string]func(*testscript.TestScript, bool, []string) {
+	all := map[string]func(*testscript.TestScript, bool, []string){
+		"cf":          c.cmdCF,
+		"get":         c.cmdGet,
+		"await":       c.cmdAwait,
+		"put":         c.cmdPut,
+		"load":        c.cmdLoad,
+		"gone":        c.cmdGone,
+		"held":        c.cmdHeld,
+		"nomad-lacks": c.cmdNomadLacks,
+		"websocket":   c.cmdWebSocket,
+		"http2":       c.cmdHTTP2,
+		"node":        c.cmdNode,
+		"spread":      c.cmdSpread,
+		"crash":       c.cmdCrash,
+		"kato":        c.cmdKato,
+		"proxied":     c.cmdProxied,
+	}
+	maps.Copy(all, c.largeCommands())
+	return all
 }
 
 // state is what the commands of a script share.
@@ -80,6 +99,11 @@ func (c *cloud) setup(env *testscript.Env) error {
 	env.Setenv("DOMAIN", domain)
 	env.Setenv("ORG", "org-"+name)
 	env.Setenv("NODE", c.Node(0).Address)
+	if c.outside != nil {
+		c.outside.set(env)
+	}
+	env.Setenv("CGO_ENABLED", "0")
+	env.Setenv("GOCACHE", goCache())
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	env.Defer(cancel)
 	if err := os.Mkdir(home, 0o700); err != nil {
