@@ -14,6 +14,7 @@ import (
 	"github.com/stackato/stackato/controller/staging"
 	"github.com/stackato/stackato/controller/state"
 	"github.com/stackato/stackato/controller/uaa"
+	"github.com/stackato/stackato/jobs"
 	"github.com/stackato/stackato/wire/logs"
 )
 
@@ -52,6 +53,9 @@ func (c *cloud) makeParts() {
 		Links:     api.Links{Login: c.url("login"), UAA: c.url("uaa"), LogCache: c.url("log-cache")},
 		BlobStore: c.blobs, Packages: c.packages, Sealer: sealer{env},
 		Instances: c.instances, Logs: env.Logs, Now: c.now, Logger: env.Logger,
+		Unplaced: func(ctx context.Context, process, version string) (string, error) {
+			return c.unplaced(ctx, jobs.AppID(process, version))
+		},
 	})
 	c.health = health.New(health.Config{
 		State:     func(term uint64) health.State { return c.asTerm(term) },

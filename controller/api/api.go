@@ -88,8 +88,11 @@ type Config struct {
 	Packages  *blob.Packages // over BlobStore
 	Sealer    state.Sealer   // of environments and credentials
 	Instances Instances
-	Logs      LogWriter
-	Limits    Limits
+	// Unplaced says why a version of a process finds no place on any node,
+	// "" if it does. nil says nothing.
+	Unplaced func(ctx context.Context, process, version string) (string, error)
+	Logs     LogWriter
+	Limits   Limits
 
 	Now     func() time.Time // default time.Now in UTC
 	NewGUID func() string    // default random, version 4

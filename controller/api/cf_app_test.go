@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"testing"
 )
 
@@ -128,4 +130,26 @@ func TestServicesWithTheRealClient(t *testing.T) {
 	p.cfFails("bind-service", "a", "base").has("Service instance 'base' not found")
 	p.cf("marketplace").has("No service offerings found")
 	p.cfFails("create-service", "mysql", "small", "x")
+}
+
+// TestNoRoomWithTheRealClient: an instance that is nowhere says why.
+func TestNoRoomWithTheRealClient(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.cf("push", "a")
+	p.running.mu.Lock()
+	p.running.room = 1
+	p.running.mu.Unlock()
+	a, _ := p.store.Local().AppByName("dev-space", "a")
+	web, _ := p.store.Local().ProcessByType(a.GUID, "web")
+	p.api.Unplaced = func(_ context.Context, process, version string) (string, error) {
+		if process != web.GUID || version != web.Version {
+			return "", errors.New("who is that?")
+		}
+		return "No DEA has enough room.", nil
+	}
+	p.cf("scale", "a", "-i", "2").has("instances: 1/2")
+	p.cf("app", "a").has("0B/s of unlimited No DEA has enough room. -", "0B/s of unlimited true")
+	p.cf("stop", "a")
+	p.cf("app", "a").has("#1 down").lacks("No DEA")
 }

@@ -114,6 +114,7 @@ type fakeInstances struct {
 	mu        sync.Mutex
 	restarted []string
 	crash     bool
+	room      int // for instances of a process; 0 is for all
 }
 
 func (f *fakeInstances) OfProcess(guid string) []instance.Status {
@@ -127,6 +128,9 @@ func (f *fakeInstances) OfProcess(guid string) []instance.Status {
 	defer f.mu.Unlock()
 	var out []instance.Status
 	for i := range p.Instances {
+		if f.room > 0 && i >= f.room {
+			break
+		}
 		s := instance.Status{
 			AllocID: fmt.Sprintf("%s-%d", guid, i), AppGUID: a.GUID, ProcessGUID: guid, ProcessType: p.Type, Version: p.Version, Index: i,
 			State: instance.Running, Ready: true, Address: "10.0.0.1:20001", Since: time.Now().Add(-time.Minute), Started: time.Now().Add(-time.Minute),

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stackato/stackato/controller/auth"
 	"github.com/stackato/stackato/controller/cf"
@@ -136,10 +138,35 @@ func getProcessStats(r *request) (response, error) {
 	out := struct {
 		Resources []statJSON `json:"resources"`
 	}{[]statJSON{}}
-	for _, s := range indexes(r, p, all) {
+	states := indexes(r, p, all)
+	r.explain(p, states)
+	for _, s := range states {
 		out.Resources = append(out.Resources, presentStat(r, p, s))
 	}
 	return ok(out)
+}
+
+// explainWithin bounds asking why an instance is nowhere.
+const explainWithin = time.Second
+
+// explain gives instances that no node has the reason, if there is one.
+func (r *request) explain(p cf.Process, states []instance.Status) {
+	nowhere := func(s instance.Status) bool { return s.State == instance.Down && s.Reason == "" }
+	a, _ := r.view.App(p.AppGUID)
+	if r.api.Unplaced == nil || a.State != cf.AppStarted || !slices.ContainsFunc(states, nowhere) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), explainWithin)
+	defer cancel()
+	why, err := r.api.Unplaced(ctx, p.GUID, p.Version)
+	if err != nil {
+		return // it is shown as down without a reason
+	}
+	for i := range states {
+		if nowhere(states[i]) {
+			states[i].Reason = why
+		}
+	}
 }
 
 func presentStat(r *request, p cf.Process, s instance.Status) statJSON {

@@ -39,7 +39,7 @@ func (u *Unplaced) Explain(zones []string) string {
 		}
 	}
 	if u.Constraints["role_dea"] > 0 || u.Nodes == 0 {
-		return "No DEA is there: give a node the role dea (kato node add … --role dea)."
+		return "No DEA is there: give a node the role dea (kato role add dea --node NAME)."
 	}
 	return fmt.Sprintf("No DEA can take it: %s lack what it needs. Is a node still starting? (kato status)", nodes(u.Filtered))
 }
