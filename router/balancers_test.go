@@ -138,7 +138,7 @@ func TestCertificatesChange(t *testing.T) {
 	dial("default.example.com")
 	for _, c := range []*tls.Conn{first, second} {
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n")
-		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 200 {
+		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != http.StatusOK {
 			t.Errorf("a connection from before: %v, %v", res, err)
 		}
 	}

@@ -104,21 +104,21 @@ const (
 // that their jobs name, if the node has one. The address stays when ctx ends:
 // see [Resolver.Remove].
 func (r *Resolver) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for {
 		err := r.listen(ctx)
 		if ctx.Err() != nil {
-			break
+			r.set(errNotListening)
+			return nil //nolint:nilerr // it was told to end
 		}
-		if was := r.set(err); fmt.Sprint(was) != fmt.Sprint(err) {
+		if was := r.Ready(); fmt.Sprint(was) != fmt.Sprint(err) {
 			r.cfg.Logger.Error("containers cannot ask for names on this node; will go on trying", "address", r.cfg.Address, "err", err)
 		}
+		r.set(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryPause):
 		}
 	}
-	r.set(errNotListening)
-	return nil
 }
 
 // Ready is nil while containers are answered, else why not.
@@ -128,11 +128,10 @@ func (r *Resolver) Ready() error {
 	return r.state
 }
 
-func (r *Resolver) set(err error) (was error) {
+func (r *Resolver) set(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was, r.state = r.state, err
-	return was
+	r.state = err
 }
 
 // listen answers until ctx ends or a listener breaks.
@@ -141,11 +140,11 @@ func (r *Resolver) listen(ctx context.Context) error {
 		return err
 	}
 	address := netip.AddrPortFrom(r.cfg.Address, 53).String()
-	packets, err := net.ListenPacket("udp4", address)
+	packets, err := new(net.ListenConfig).ListenPacket(ctx, "udp4", address)
 	if err != nil {
 		return fmt.Errorf("%w (does another DNS server listen on all addresses? bind it to its own)", err)
 	}
-	stream, err := net.Listen("tcp4", address)
+	stream, err := new(net.ListenConfig).Listen(ctx, "tcp4", address)
 	if err != nil {
 		packets.Close()
 		return err
