@@ -92,6 +92,9 @@ func gone(err error) bool {
 	}
 	for line := range strings.Lines(strings.TrimSpace(cmd.Stderr)) {
 		line = strings.ToLower(line)
+		if strings.HasPrefix(line, "exit status ") {
+			continue // newer clients end with it
+		}
 		if !strings.Contains(line, "no such") && !strings.Contains(line, "not found") &&
 			!strings.Contains(line, "already in progress") {
 			return false
