@@ -9,14 +9,15 @@ import (
 
 	"github.com/stackato/stackato/agent/fence"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/resolver"
 )
 
 // clearTimeout bounds taking back what stands outside of the data directory.
 const clearTimeout = 20 * time.Second
 
 // clearMachine takes back what a member has left on the machine outside of its
-// data directory: the firewall chains of fence, and a micro cloud's names in the
-// hosts file. It touches neither on a machine whose data directory says that
+// data directory: the firewall chains of fence, the address of the containers'
+// resolver, and a micro cloud's names in the hosts file. It touches neither on a machine whose data directory says that
 // this member never wrote them: another one may have.
 func clearMachine(ctx context.Context, cfg Config, micro bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
@@ -26,6 +27,7 @@ func clearMachine(ctx context.Context, cfg Config, micro bool) error {
 		if err := fence.NewGuard(fence.GuardConfig{}).Remove(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("remove the firewall chains STACKATO-*: %w", err))
 		}
+		errs = append(errs, resolver.New(resolver.Config{}).Remove(ctx))
 	}
 	if micro && cfg.HostsFile != "" {
 		if err := clearHosts(cfg.HostsFile); err != nil {

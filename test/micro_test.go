@@ -192,9 +192,9 @@ func resets(ctx context.Context, t *testing.T, c *microCloud, key func() string,
 	if left := processesOn(t, c.data); left != "" {
 		t.Errorf("micro reset has left:\n%s", left)
 	}
-	if out, err := c.shell(ctx, c.root, "cat /etc/hosts; iptables-save; docker ps --all --quiet --filter label=stackato.kind"); err != nil ||
-		strings.Contains(strings.ToLower(out), "stackato") || out == "" {
-		t.Errorf("micro reset has left in the hosts file, the firewall, or of containers: %v\n%s", err, out)
+	if out, err := c.shell(ctx, c.root, "cat /etc/hosts; iptables-save; ip address; docker ps --all --quiet --filter label=stackato.kind"); err != nil ||
+		strings.Contains(strings.ToLower(out), "stackato") || strings.Contains(out, "169.254.53.53") || out == "" {
+		t.Errorf("micro reset has left in the hosts file, the firewall, of addresses or containers: %v\n%s", err, out)
 	}
 }
 

@@ -57,6 +57,8 @@ func TestPortsAndFilesOfNodes(t *testing.T) {
 		}
 	}
 	t.Run("health", func(t *testing.T) { healthOfNodes(ctx, t, c) })
+	t.Run("info", func(t *testing.T) { infoOfNodes(ctx, t, c) })
+	t.Run("first administrator", func(t *testing.T) { adminOfNodes(ctx, t, c) })
 	t.Run("secrets", func(t *testing.T) { secretsOfNodes(t, c) })
 	t.Run("version", func(t *testing.T) {
 		out, err := c.Node(0).Exec(ctx, "stackato-agent", "version")

@@ -1,4 +1,4 @@
-"""A WSGI app that greets by the hour."""
+"""A WSGI app that greets by the hour, or with what the variable GREETING says."""
 
 import datetime
 import os
@@ -13,7 +13,8 @@ from greeting import greeting
 
 def app(environ, start_response):
     now = datetime.datetime.now(datetime.timezone.utc)
-    body = f"{greeting(now.hour)}, hello from Python {platform.python_version()}\n".encode()
+    words = os.environ.get("GREETING") or greeting(now.hour)
+    body = f"{words}, hello from Python {platform.python_version()}\n".encode()
     start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
     return [body]
 
