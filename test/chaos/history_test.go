@@ -77,6 +77,7 @@ type history struct {
 	ops     []porcupine.Operation
 	acked   map[string]int // writes by the node that acknowledged them
 	unknown int
+	typed   bool // clients use the command kato, not what it calls
 }
 
 func newHistory() *history { return &history{start: time.Now(), acked: map[string]int{}} }

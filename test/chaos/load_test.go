@@ -54,6 +54,9 @@ func (h *history) call(ctx context.Context, client int, n *cluster.Node, in op) 
 		// It outlives ctx: each has to end for the history.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
+		if h.typed {
+			return typed(ctx, n, in)
+		}
 		if in.kind == "read" {
 			list, err := n.Client().ConfigList(ctx, in.key)
 			if err != nil {
@@ -77,6 +80,35 @@ func (h *history) call(ctx context.Context, client int, n *cluster.Node, in op) 
 	})
 }
 
+// typed makes a call as a person does, by the command kato on the node. A cas is
+// not to be had there: it is a write.
+func typed(ctx context.Context, n *cluster.Node, in op) (answer, error) {
+	if in.kind == "read" {
+		var list []local.ConfigEntry
+		if err := n.KatoJSON(ctx, &list, "config", "get", in.key[:strings.LastIndexByte(in.key, '/')]); err != nil {
+			return answer{}, notDone(err)
+		}
+		return read(list, in.key)
+	}
+	var e local.ConfigEntry
+	if err := n.KatoJSON(ctx, &e, "config", "set", in.key, fmt.Sprint(in.value)); err != nil {
+		return answer{}, notDone(err)
+	}
+	return read([]local.ConfigEntry{e}, in.key)
+}
+
+// notDone is the error that kato --json printed, if it printed one.
+func notDone(err error) error {
+	var failed *cluster.CommandError
+	var said struct {
+		Error *local.Error `json:"error"`
+	}
+	if errors.As(err, &failed) && json.Unmarshal([]byte(failed.Stderr), &said) == nil && said.Error != nil {
+		return said.Error
+	}
+	return err
+}
+
 // load is a number of clients that read and write until stopped.
 type load struct {
 	*history
@@ -87,8 +119,21 @@ type load struct {
 // the node to use before each call, nil makes it wait.
 func startLoad(t *testing.T, targets ...func() *cluster.Node) *load {
 	t.Helper()
+	return startClients(t, newHistory(), targets)
+}
+
+// startTyping is startLoad with clients that type kato.
+func startTyping(t *testing.T, targets ...func() *cluster.Node) *load {
+	t.Helper()
+	h := newHistory()
+	h.typed = true
+	return startClients(t, h, targets)
+}
+
+func startClients(t *testing.T, h *history, targets []func() *cluster.Node) *load {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{history: newHistory()}
+	l := &load{history: h}
 	var wg sync.WaitGroup
 	for _, target := range targets {
 		wg.Go(func() { l.client(ctx, target) })
@@ -116,7 +161,11 @@ func (l *load) client(ctx context.Context, target func() *cluster.Node) {
 	for ctx.Err() == nil {
 		rest := time.Duration(10+rand.IntN(20)) * time.Millisecond
 		if n := target(); n != nil {
-			in := op{kind: []string{"read", "write", "write", "cas"}[rand.IntN(4)], key: keys[rand.IntN(len(keys))], value: values.Add(1)}
+			kinds := []string{"read", "write", "write", "cas"}
+			if l.typed {
+				kinds = kinds[:3]
+			}
+			in := op{kind: kinds[rand.IntN(len(kinds))], key: keys[rand.IntN(len(keys))], value: values.Add(1)}
 			in.old = seen[in.key]
 			out, err := l.call(ctx, number, n, in)
 			switch {

@@ -20,14 +20,14 @@ func long(t *testing.T) {
 }
 
 // TestReplaceEveryNode replaces three nodes one after the other, the Primary
-// among them, while a client goes on writing settings.
+// among them, while clients go on writing settings by the command kato.
 func TestReplaceEveryNode(t *testing.T) {
 	long(t)
 	ctx := bounded(t, 5*time.Minute)
 	c := formed(ctx, t, cluster.Options{Nodes: 3, Roles: cluster.EveryController, NoDocker: true})
 	waitAgreement(ctx, t, c, 3, 3, c.Nodes()...)
 	originals := c.Nodes()
-	l := startLoad(t, anyOf(c, 0), anyOf(c, 1))
+	l := startTyping(t, anyOf(c, 0), anyOf(c, 1))
 
 	for _, old := range originals {
 		before := len(c.Nodes())
