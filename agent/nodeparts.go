@@ -131,6 +131,15 @@ func ownAddresses(n node.Node, rep instance.Report) instance.Report {
 	return rep
 }
 
+// Placed implements NodeCalls.
+func (c nodeCalls) Placed(ctx context.Context, n node.Node, ids []string) (map[string]instance.Placement, error) {
+	r, err := rpc.Call(ctx, c.r.client, target(n), methodPlaced, &placedRequest{ids})
+	if err != nil {
+		return nil, err
+	}
+	return r.Allocations, nil
+}
+
 // Measure implements NodeCalls.
 func (c nodeCalls) Measure(ctx context.Context, n node.Node, process string) ([]instance.Status, error) {
 	r, err := rpc.Call(ctx, c.r.client, target(n), methodStats, &statsRequest{process})

@@ -53,6 +53,9 @@ type CloudController interface {
 	// Routes sends the feed of a router until ctx is done.
 	Routes(ctx context.Context, from node.ID, send func(*routing.Update) error) error
 
+	// Placed tells other controllers where allocations are, as this node's
+	// Nomad server says.
+	Placed(ctx context.Context, ids []string) (map[string]instance.Placement, error)
 	// HeldBlob, HoldBlob and HasBlob serve other controllers: this node's own
 	// copies.
 	HeldBlob(ctx context.Context, digest string) (io.ReadCloser, int64, error)
@@ -150,6 +153,8 @@ type NodeCalls interface {
 	// States calls report with a snapshot and then changes of the instances
 	// on a node, until ctx is done or the connection is lost.
 	States(ctx context.Context, n node.Node, report func(instance.Report)) error
+	// Placed asks a controller that runs a Nomad server where allocations are.
+	Placed(ctx context.Context, n node.Node, ids []string) (map[string]instance.Placement, error)
 	// Measure returns a process' instances on a node with what they use.
 	Measure(ctx context.Context, n node.Node, process string) ([]instance.Status, error)
 	// ReadLogs reads lines that a node holds.

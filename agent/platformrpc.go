@@ -22,6 +22,14 @@ type statsRequest struct {
 	Process string `json:"process"`
 }
 
+type placedRequest struct {
+	Allocations []string `json:"allocations"`
+}
+
+type placedResponse struct {
+	Allocations map[string]instance.Placement `json:"allocations"`
+}
+
 type confirmRequest struct {
 	AllocID string `json:"alloc_id"`
 	Address string `json:"address"`
@@ -41,6 +49,7 @@ var (
 
 // What controllers answer to each other.
 var (
+	methodPlaced   = rpc.Method[placedRequest, placedResponse]{Name: "cloud.placed", Callers: rpc.Controller, Timeout: 10 * time.Second, MaxResponse: 4 << 20}
 	methodHasBlob  = rpc.Method[BlobRequest, BlobInfo]{Name: "blob.has", Callers: rpc.Controller}
 	methodHeldBlob = rpc.RawMethod[BlobRequest, BlobInfo]{Name: "blob.held", Callers: rpc.Controller, Idle: 30 * time.Second}
 	methodHoldBlob = rpc.RawMethod[instance.Blob, rpc.Empty]{Name: "blob.hold", Callers: rpc.Controller, Idle: 30 * time.Second, MaxBody: maxUpload}
@@ -173,6 +182,14 @@ func serveUploads(s *rpc.Server, r *runtime) {
 		}
 		body, size, err := cc.HeldBlob(ctx, req.Digest)
 		return &BlobInfo{Size: size}, body, err
+	})
+	rpc.Handle(s, methodPlaced, func(ctx context.Context, _ rpc.Caller, req *placedRequest) (*placedResponse, error) {
+		cc, err := r.cloud()
+		if err != nil {
+			return nil, err
+		}
+		out, err := cc.Placed(ctx, req.Allocations)
+		return &placedResponse{out}, err
 	})
 	rpc.Handle(s, methodHasBlob, func(ctx context.Context, _ rpc.Caller, req *BlobRequest) (*BlobInfo, error) {
 		cc, err := r.cloud()

@@ -55,7 +55,7 @@ func newCloud(env agent.ControllerEnv) (*cloud, error) {
 	c.packages = blob.NewPackages(c.blobs, blob.StateIndex{State: c.store}, blob.Limits{})
 	c.nomad.env = env
 	c.instances = instances.New(instances.Config{
-		Nodes: c.nodes, Restart: c.restartInstance, Logger: env.Logger, Now: env.Now,
+		Nodes: c.nodes, Placements: placements{c}, Owner: c.owner, Restart: c.restartInstance, Logger: env.Logger, Now: env.Now,
 	})
 	c.feed = routes.New(routes.Config{
 		State: c.store, Instances: c.instances, System: c.system, Term: env.Consensus.PrimaryTerm,

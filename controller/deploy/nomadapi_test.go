@@ -197,9 +197,51 @@ type observer struct {
 
 	client *deploy.Client
 	world  *world
+	node   string // that Nomad places on
 }
 
-func (observer) DEAs() ([]string, <-chan struct{}) { return []string{"node"}, nil }
+// liar is a node that reports whatever the other one does.
+const liar = "liar"
+
+func (o observer) DEAs() ([]string, <-chan struct{}) { return []string{liar, o.node}, nil }
+
+// owner says whose a version is, as controllers do.
+func (o observer) owner(process, version string) (app, kind string, ok bool) {
+	pv, ok := o.world.store.Local().ProcessVersion(process, version)
+	return pv.AppGUID, pv.Type, ok
+}
+
+// nodeOf returns the ID of the only node.
+func nodeOf(t *testing.T, c *deploy.Client) (node string) {
+	t.Helper()
+	task := jobs.Task(jobs.AppTask{App: uuid.NewString(), GUID: uuid.NewString(), Size: jobs.Size{MemoryMB: 16}, Image: "stackato-test/absent:1"})
+	if _, err := c.Register(t.Context(), task, 0); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a place", func(ctx context.Context) error {
+		all, err := c.Allocations(ctx, *task.ID)
+		if err != nil || len(all) == 0 {
+			return errors.Join(err, errors.New("no allocation"))
+		}
+		node = all[0].Node
+		got, err := c.Placed(ctx, []string{all[0].ID, uuid.NewString(), "no id"})
+		if want := (instance.Placement{Node: node, Job: *task.ID}); err != nil || len(got) != 1 || got[all[0].ID] != want {
+			t.Errorf("placed %+v, %v; want %+v alone", got, err, want)
+		}
+		many := []string{all[0].ID}
+		for range 300 {
+			many = append(many, uuid.NewString())
+		}
+		if got, err := c.Placed(ctx, many); err != nil || len(got) != 1 || got[all[0].ID].Node != node {
+			t.Errorf("of many: %+v, %v", got, err)
+		}
+		return nil
+	})
+	if err := c.Remove(t.Context(), *task.ID); err != nil {
+		t.Error(err)
+	}
+	return node
+}
 
 func (o observer) States(ctx context.Context, _ string, report func(instance.Report)) error {
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -214,7 +256,7 @@ func (o observer) States(ctx context.Context, _ string, report func(instance.Rep
 			for _, a := range all {
 				if a.State == deploy.AllocRunning && !a.Stopping {
 					out.Instances = append(out.Instances, instance.Status{
-						AllocID: a.ID, AppGUID: pv.AppGUID, ProcessGUID: pv.ProcessGUID, Version: pv.Version, Index: a.Index,
+						AllocID: a.ID, AppGUID: pv.AppGUID, ProcessGUID: pv.ProcessGUID, ProcessType: pv.Type, Version: pv.Version, Index: a.Index,
 						State: instance.Running, Ready: true,
 					})
 				}
@@ -245,8 +287,8 @@ func checkRolling(t *testing.T, c *deploy.Client) {
 	const asked = 2
 	w := newWorld(t.Context(), t)
 	w.now = time.Now()
-	o := observer{client: c, world: w}
-	table := instances.New(instances.Config{Nodes: o, Logger: slog.New(slog.DiscardHandler)})
+	o := observer{client: c, world: w, node: nodeOf(t, c)}
+	table := instances.New(instances.Config{Nodes: o, Placements: c, Owner: o.owner, Logger: slog.New(slog.DiscardHandler)})
 	image := scratch(t)
 	cfg := w.config()
 	cfg.Nomad, cfg.Instances, cfg.Now, cfg.Image = c, table, nil, func(string) string { return image }
@@ -268,6 +310,11 @@ func checkRolling(t *testing.T, c *deploy.Client) {
 	})
 	if least < asked {
 		t.Errorf("only %d containers ran for a while, want %d", least, asked)
+	}
+	for _, s := range table.All() {
+		if s.Node != o.node {
+			t.Errorf("an instance counts that Nomad has not placed on its node: %+v", s)
+		}
 	}
 	within(t, "no more than asked for", func(context.Context) error { return differ(o.containers(t), asked) })
 	w.must(w.store.DeleteApp(t.Context(), state.Target{GUID: w.app, At: time.Now()}))

@@ -17,8 +17,21 @@ const (
 
 // Run follows the nodes until ctx is done.
 func (t *Table) Run(ctx context.Context) error {
-	timer := time.AfterFunc(t.cfg.LearnWithin, t.markLearned)
+	timer := time.AfterFunc(t.cfg.LearnWithin, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.timeUp = true
+		t.maybeLearned()
+	})
 	defer timer.Stop()
+	if t.cfg.Placements != nil {
+		settling := make(chan struct{})
+		go func() {
+			defer close(settling)
+			t.settle(ctx)
+		}()
+		defer func() { <-settling }()
+	}
 	for ctx.Err() == nil {
 		deas, changed := t.cfg.Nodes.DEAs()
 		t.reconcile(ctx, deas)
@@ -61,16 +74,16 @@ func (t *Table) reconcile(ctx context.Context, deas []string) {
 	for id := range t.nodes {
 		if !slices.Contains(deas, id) {
 			delete(t.nodes, id)
+			delete(t.liars, id)
 			if !stopping { // else what was known stays for those who still read
 				t.apply(id, instance.Report{Snapshot: true})
 			}
 		}
 	}
-	done := t.allSpoke()
-	t.mu.Unlock()
-	if done && !stopping {
-		t.markLearned()
+	if !stopping {
+		t.maybeLearned()
 	}
+	t.mu.Unlock()
 }
 
 // allSpoke reports whether every followed node has sent a snapshot.
@@ -83,10 +96,9 @@ func (t *Table) allSpoke() bool {
 	return true
 }
 
-func (t *Table) markLearned() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.isLearned() {
+// maybeLearned notes that all is known that can be. The lock is held.
+func (t *Table) maybeLearned() {
+	if !t.isLearned() && (t.timeUp || t.allSpoke()) && !t.unsettled() {
 		close(t.learned)
 	}
 }
@@ -134,11 +146,8 @@ func (t *Table) receive(id string, v *nodeView, r instance.Report) {
 		v.open, v.since = true, t.cfg.Now()
 	}
 	t.apply(id, r)
-	done := t.allSpoke()
+	t.maybeLearned()
 	t.mu.Unlock()
-	if done {
-		t.markLearned()
-	}
 }
 
 // apply changes the table and tells subscribers. A snapshot replaces all that
@@ -155,6 +164,7 @@ func (t *Table) apply(node string, r instance.Report) {
 				t.forget(id, changed)
 			}
 		}
+		t.unclaimBut(node, keep)
 	}
 	for _, s := range r.Instances {
 		s.Node = node // a node speaks for itself alone
@@ -162,14 +172,23 @@ func (t *Table) apply(node string, r instance.Report) {
 			continue
 		}
 		if s.State == instance.Gone {
+			t.unclaim(node, s.AllocID)
 			if was, ok := t.all[s.AllocID]; ok {
 				t.tell(was, s)
 			}
 			t.forget(s.AllocID, changed)
 			continue
 		}
-		t.put(s, changed)
+		if t.believe(s, changed) {
+			t.put(s, changed)
+		}
 	}
+	t.publish(changed)
+}
+
+// publish tells subscribers of apps whose instances have changed. The lock is
+// held.
+func (t *Table) publish(changed map[string]struct{}) {
 	if len(changed) == 0 {
 		return
 	}
@@ -212,6 +231,7 @@ func (t *Table) forget(id string, changed map[string]struct{}) {
 		return
 	}
 	delete(t.all, id)
+	delete(t.admitted, id)
 	unlink(t.byProcess, s.ProcessGUID, id)
 	unlink(t.byApp, s.AppGUID, id)
 	unlink(t.byNode, s.Node, id)

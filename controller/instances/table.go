@@ -28,6 +28,10 @@ type Nodes interface {
 // Config is what a table is made from. Nodes is needed.
 type Config struct {
 	Nodes Nodes
+	// Placements and Owner confirm what nodes report before it counts. Without
+	// Placements the nodes are believed: for tests only.
+	Placements Placements
+	Owner      Owner
 	// Restart makes the node start an instance anew.
 	Restart func(ctx context.Context, allocID string) error
 	// LearnWithin bounds how long the nodes are waited for; default 15 s.
@@ -53,6 +57,12 @@ type Table struct {
 	learned   chan struct{}                  // closed when learned
 	version   uint64                         // grows with each change
 	exits     func(was, is instance.Status)  // may be nil
+
+	claims   map[string]map[string]*claim // by node and allocation
+	admitted map[string]admission         // by allocation, of those in all
+	liars    map[string]*liar             // by node, of those that are followed
+	claimed  chan struct{}                // wakes settle
+	timeUp   bool                         // LearnWithin has passed
 }
 
 // nodeView is what is known of a node's stream.
@@ -82,6 +92,7 @@ func New(cfg Config) *Table {
 		cfg: cfg, all: map[string]instance.Status{}, byProcess: map[string]map[string]struct{}{},
 		byApp: map[string]map[string]struct{}{}, byNode: map[string]map[string]struct{}{},
 		nodes: map[string]*nodeView{}, subs: map[*Subscription]struct{}{}, learned: make(chan struct{}),
+		claims: map[string]map[string]*claim{}, admitted: map[string]admission{}, liars: map[string]*liar{}, claimed: make(chan struct{}, 1),
 	}
 }
 
@@ -91,7 +102,8 @@ func New(cfg Config) *Table {
 func (t *Table) OnChange(fn func(was, is instance.Status)) { t.exits = fn }
 
 // Learned reports whether every node has told what runs there, or
-// Config.LearnWithin has passed.
+// Config.LearnWithin has passed; and whether the scheduler has confirmed it or
+// not. While it cannot be asked a controller goes on learning.
 func (t *Table) Learned() bool {
 	select {
 	case <-t.learned:
@@ -161,13 +173,13 @@ func (t *Table) Measure(ctx context.Context, processGUID string) []instance.Stat
 			mu.Lock()
 			defer mu.Unlock()
 			for _, m := range list {
-				used[m.AllocID] = m.Usage
+				used[s.Node+"/"+m.AllocID] = m.Usage
 			}
 		})
 	}
 	group.Wait()
 	for i, s := range out {
-		if u, ok := used[s.AllocID]; ok {
+		if u, ok := used[s.Node+"/"+s.AllocID]; ok {
 			out[i].Usage = u
 		}
 	}
