@@ -111,8 +111,11 @@ func (d *dea) watchNodes(ctx context.Context) error {
 	}
 }
 
-// imageInterval is between two looks at which image apps run in.
-const imageInterval = 10 * time.Second
+// Between two looks at which image apps run in, while there is none and later.
+const (
+	imageIntervalFirst = time.Second
+	imageInterval      = 10 * time.Second
+)
 
 // watchImage learns which image apps run in, so that Ready can say whether it is here.
 func (d *dea) watchImage(ctx context.Context) error {
@@ -130,9 +133,16 @@ func (d *dea) watchImage(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(imageInterval):
+		case <-time.After(d.imagePause()):
 		}
 	}
+}
+
+func (d *dea) imagePause() time.Duration {
+	if len(d.images()) == 0 {
+		return imageIntervalFirst
+	}
+	return imageInterval
 }
 
 func (d *dea) images() []string {

@@ -32,7 +32,7 @@ func web() Process {
 
 func TestGolden(t *testing.T) {
 	zoned := web()
-	zoned.Placement = Placement{Zone: "gold-plated", Stack: "stackato"}
+	zoned.Placement = Placement{Zone: "gold-plated", Stack: image}
 	tiny := web()
 	tiny.Instances, tiny.Size = 0, Size{MemoryMB: 4, DiskMB: 1}
 	for name, job := range map[string]*api.Job{
@@ -42,7 +42,7 @@ func TestGolden(t *testing.T) {
 		"task":     Task(AppTask{App: appGUID, GUID: taskGUID, Name: "migrate ${node.unique.name}", Size: Size{MemoryMB: 64, DiskMB: 128}, Image: image}),
 		"staging": Staging(Build{
 			App: appGUID, GUID: buildGUID, Size: Size{MemoryMB: 1024, DiskMB: 4096}, Image: image,
-			Placement: Placement{Stack: "stackato"},
+			Placement: Placement{Stack: image},
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {

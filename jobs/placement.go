@@ -1,6 +1,10 @@
 package jobs
 
-import "github.com/hashicorp/nomad/api"
+import (
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+)
 
 // DefaultZone is the placement zone of an app that names none.
 const DefaultZone = "default"
@@ -14,11 +18,38 @@ const (
 	metaStack = "stack_"
 )
 
+// StackMeta is the key of the metadata by which a node announces an image that
+// it has verified. It is by image, not by the stack's name: while a stack gets
+// another image, what runs in the old one stays where it is and can grow.
+func StackMeta(image string) string {
+	return metaStack + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, image)
+}
+
+// IsStackMeta reports whether a key of metadata is one of those.
+func IsStackMeta(key string) bool { return strings.HasPrefix(key, metaStack) }
+
+// Image returns the image of a job.
+func Image(j *api.Job) string {
+	for _, g := range j.TaskGroups {
+		for _, t := range g.Tasks {
+			if image, ok := t.Config["image"].(string); ok {
+				return image
+			}
+		}
+	}
+	return ""
+}
+
 // Placement says on which nodes a container may run.
 type Placement struct {
 	// Zone is the placement zone; "" is DefaultZone. It is strict.
 	Zone string
-	// Stack must be announced by the node; "" asks for none.
+	// Stack is the image that the node must have announced; "" asks for none.
 	Stack string
 }
 
@@ -31,7 +62,7 @@ func (p Placement) Constraints() []string {
 	}
 	out := []string{metaDEA, metaPlace + zone}
 	if p.Stack != "" {
-		out = append(out, metaStack+p.Stack)
+		out = append(out, StackMeta(p.Stack))
 	}
 	return out
 }

@@ -75,6 +75,7 @@ type Timing struct {
 	Retry        time.Duration // first pause after a failed call; 100 ms, grows to 5 s
 	Housekeep    time.Duration // between two rounds of pruning; 5 min
 	Ended        time.Duration // between two looks for ended containers that stayed; 10 s
+	Images       time.Duration // between two looks for the images; 1 s
 }
 
 // Config makes a Fence. Engine, Dir, Node, Address and Controllers are needed.
@@ -135,6 +136,7 @@ func (c Config) withDefaults() Config {
 	t.Retry = cmp.Or(t.Retry, 100*time.Millisecond)
 	t.Housekeep = cmp.Or(t.Housekeep, 5*time.Minute)
 	t.Ended = cmp.Or(t.Ended, 10*time.Second)
+	t.Images = cmp.Or(t.Images, time.Second)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 10<<30)
 	c.UploadBytes = cmp.Or(c.UploadBytes, 4<<30)
 	if c.Log == nil {

@@ -93,6 +93,7 @@ func (f *Fence) Run(ctx context.Context) error {
 	group.Go(func() error { return f.follow(ctx) })
 	group.Go(func() error { return f.keepHouse(ctx) })
 	group.Go(func() error { return f.measure(ctx) })
+	group.Go(func() error { return f.watchImages(ctx) })
 	if f.cfg.Guard != nil {
 		group.Go(func() error { return f.cfg.Guard.Run(ctx) })
 	}

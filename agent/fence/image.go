@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,6 +90,48 @@ func (f *Fence) verify(ctx context.Context, ref string) error {
 	}
 	return fmt.Errorf("%w %s is %.19s, but was %.19s when this node saw it first: give the new one a tag of its own, or remove %s to accept it",
 		ErrNoImage, ref, id, known[ref], f.imageFile())
+}
+
+// watchImages tells watchers which images are there and verified: those of the
+// configuration, and those that were seen before, which older jobs ask for.
+func (f *Fence) watchImages(ctx context.Context) error {
+	for {
+		if images, err := f.verified(ctx); err == nil {
+			f.table.announce(images)
+		} else if ctx.Err() == nil {
+			f.cfg.Logger.Warn("looking for the images that apps run in", "error", err)
+		}
+		if err := sleep(ctx, f.cfg.Timing.Images); err != nil {
+			return err
+		}
+	}
+}
+
+// verified returns the references of the images that are there and what they
+// were, in order. An error means that it could not be found out.
+func (f *Fence) verified(ctx context.Context) ([]string, error) {
+	f.mu.Lock()
+	known, err := f.knownImages()
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	refs := slices.Collect(maps.Keys(known))
+	if f.cfg.Images != nil {
+		refs = append(refs, f.cfg.Images()...)
+	}
+	slices.Sort(refs)
+	out := []string{}
+	for _, ref := range slices.Compact(refs) {
+		err := f.verify(ctx, ref)
+		switch {
+		case err == nil:
+			out = append(out, ref)
+		case !errors.Is(err, ErrNoImage):
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func (f *Fence) imageFile() string { return filepath.Join(f.cfg.Dir, "images.json") }

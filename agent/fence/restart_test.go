@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -154,13 +155,28 @@ func TestReady(t *testing.T) {
 	needDocker(t)
 	ref := built.image + "-ready"
 	w := newWorld()
-	n := startNode(t, w, func(c *Config) { c.Images = func() []string { return []string{ref} } })
+	n := startNode(t, w, func(c *Config) {
+		c.Images, c.Timing.Images = func() []string { return []string{ref} }, 20*time.Millisecond
+	})
+	announced := func(want ...string) func() bool {
+		return func() bool {
+			w, err := n.table.subscribe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.table.unsubscribe(w)
+			r := n.table.take(w)
+			return r.Images != nil && slices.Equal(*r.Images, want)
+		}
+	}
+	await(t, "no image is announced", announced())
 	await(t, "list", func() bool { err := n.Ready(t.Context()); return errors.Is(err, ErrNoImage) })
 	if err := n.Ready(t.Context()); !strings.Contains(err.Error(), ref+" is not on this node") {
 		t.Error(err)
 	}
 	docker(t, "tag", built.image, ref)
 	t.Cleanup(func() { _ = exec.Command("docker", "rmi", ref).Run() })
+	await(t, "the image is announced", announced(ref))
 	for range 2 {
 		if err := n.Ready(t.Context()); err != nil {
 			t.Error(err)
@@ -172,6 +188,7 @@ func TestReady(t *testing.T) {
 	if err := n.Ready(t.Context()); !errors.Is(err, ErrNoImage) || !strings.Contains(err.Error(), "when this node saw it first") {
 		t.Errorf("replaced: %v", err)
 	}
+	await(t, "the replaced image is not announced any more", announced())
 }
 
 // TestDeadContainersArePruned: those that Nomad left behind go, those that run

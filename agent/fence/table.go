@@ -23,6 +23,7 @@ type table struct {
 	crashes  map[string]crashes // by allocation, also of those that are gone
 	listed   chan struct{}      // closed once the engine was asked what runs
 	once     sync.Once
+	images   *[]string // that are verified; nil: not known yet
 }
 
 // entry is one allocation. Its container changes with every restart.

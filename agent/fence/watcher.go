@@ -19,6 +19,7 @@ const (
 type watcher struct {
 	wake     chan struct{} // holds one
 	snapshot bool
+	images   bool // have changed
 	pending  map[string]instance.Status
 }
 
@@ -31,10 +32,29 @@ func (t *table) publish(e *entry) {
 		if len(w.pending) > maxPending {
 			w.snapshot, w.pending = true, map[string]instance.Status{}
 		}
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
+		w.poke()
+	}
+}
+
+// announce tells every watcher which images are verified, if that is another
+// set than before.
+func (t *table) announce(images []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.images != nil && slices.Equal(*t.images, images) {
+		return
+	}
+	t.images = &images
+	for w := range t.watchers {
+		w.images = true
+		w.poke()
+	}
+}
+
+func (w *watcher) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -94,6 +114,10 @@ func (t *table) take(w *watcher) instance.Report {
 			r.Instances = append(r.Instances, s)
 		}
 	}
+	if w.snapshot || w.images {
+		r.Images = t.images
+	}
+	w.images = false
 	w.snapshot, w.pending = false, map[string]instance.Status{}
 	slices.SortFunc(r.Instances, func(a, b instance.Status) int { return cmp.Compare(a.AllocID, b.AllocID) })
 	return r

@@ -29,9 +29,13 @@ func (c *cloud) Lead(ctx context.Context, term uint64) {
 		}
 		c.deployer.Store(deploy.New(deploy.Config{
 			State: func(term uint64) deploy.State { return c.asTerm(term) },
-			Nomad: client, Instances: c.instances, Image: c.settings.image, Zones: c.nodes.zones,
+			Nomad: client, Instances: c.instances, Image: c.settings.image, Zones: c.nodes.zones, StackMeta: true, Images: c.images,
 			Say: c.tell, Log: c.env.Logger, Now: c.now,
 		}))
+		group.Go(func() error {
+			deploy.AnnounceStacks(ctx, client, c.instances.Images, c.env.Logger)
+			return nil
+		})
 		return c.again(ctx, "deployments", func() error { return c.deployer.Load().Run(ctx, term) })
 	})
 	group.Go(func() error { return c.again(ctx, "health", func() error { return c.health.Run(ctx, term) }) })

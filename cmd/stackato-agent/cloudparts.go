@@ -81,7 +81,7 @@ func (c *cloud) unplaced(ctx context.Context, job string) (string, error) {
 	if err != nil || why == nil {
 		return "", err
 	}
-	return why.Explain(c.nodes.zones()), nil
+	return why.Explain(c.nodes.zones(), c.images()), nil
 }
 
 // now is the node's clock, in UTC as the API shows times.
@@ -109,7 +109,7 @@ func (c *cloud) write(source, app, line string) {
 func (c *cloud) stagingSettings() staging.Settings {
 	return staging.Settings{
 		Certificates: c.settings.certificates(), HTTPProxy: c.settings.text(agent.SettingStagingProxy),
-		APIURL: c.url("api"), Zones: c.nodes.zones(),
+		APIURL: c.url("api"), Zones: c.nodes.zones(), Images: c.images(),
 	}
 }
 

@@ -68,6 +68,16 @@ func placedBy(ctx context.Context, nodes agent.NodeCalls, n node.Node, ids []str
 	return all, nil
 }
 
+// images returns what each DEA has verified, by the node's name.
+func (c *cloud) images() map[string][]string {
+	out := map[string][]string{}
+	have := c.instances.Images()
+	for _, n := range c.nodes.with(node.NewRoleSet(node.DEA)) {
+		out[n.Name] = have[string(n.ID)]
+	}
+	return out
+}
+
 // owner implements instances.Owner.
 func (c *cloud) owner(process, version string) (app, kind string, ok bool) {
 	v := c.store.Local()

@@ -52,9 +52,12 @@ type Config struct {
 	// Say writes a line into an app's log; may be nil.
 	Say func(app, line string)
 
-	// StackMeta asks for nodes that announce the stack (metadata
-	// stack_<name>).
+	// StackMeta asks for nodes that announce the stack's image, as
+	// [AnnounceStacks] makes them.
 	StackMeta bool
+	// Images returns the images that DEAs have verified, by name of the node,
+	// to say why there is no place. May be nil.
+	Images func() map[string][]string
 	// Settle is how long an instance must have been ready before an old one
 	// goes for it: routers learn of it meanwhile. Default 300 ms.
 	Settle time.Duration
@@ -87,6 +90,9 @@ func (c Config) withDefaults() Config {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if c.Images == nil {
+		c.Images = func() map[string][]string { return nil }
 	}
 	if c.Say == nil {
 		c.Say = func(string, string) {}

@@ -283,6 +283,15 @@ func (c *Client) Unplaced(ctx context.Context, job string) (*Unplaced, error) {
 			key = key[:i]
 		}
 		u.Constraints[key] += n
+		if jobs.IsStackMeta(key) && u.Image == "" {
+			full, err := c.job(ctx, job)
+			if err != nil {
+				return nil, err
+			}
+			if full != nil {
+				u.Image = jobs.Image(full)
+			}
+		}
 	}
 	return u, nil
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,6 +188,7 @@ func TestClientAgainstNomad(t *testing.T) {
 	if !client {
 		t.Skip("containers need root and a Docker Engine")
 	}
+	t.Run("images", func(t *testing.T) { checkImages(t, c) })
 	t.Run("ends", func(t *testing.T) { checkEnds(t, c) })
 	t.Run("rolling", func(t *testing.T) { checkRolling(t, c) })
 }
@@ -417,7 +419,7 @@ func checkUnplaced(t *testing.T, c *deploy.Client, client bool) {
 			if err != nil || u == nil {
 				return errors.Join(err, errors.New("none yet"))
 			}
-			if got := u.Explain([]string{"default"}); !strings.HasPrefix(got, want) {
+			if got := u.Explain([]string{"default"}, nil); !strings.HasPrefix(got, want) {
 				return fmt.Errorf("%+v: %q, want %q", u, got, want)
 			}
 			return nil
@@ -428,6 +430,72 @@ func checkUnplaced(t *testing.T, c *deploy.Client, client bool) {
 		b.GUID, b.Placement.Zone, b.Size.MemoryMB = uuid.NewString(), "", 100_000
 		ask(b, "No DEA has enough room: memory is used up on 1 node.")
 	}
+}
+
+// Work lands on a node only while the node announces the image of the work.
+func checkImages(t *testing.T, c *deploy.Client) {
+	node, image := nodeOf(t, c), scratch(t)
+	var have atomic.Pointer[map[string][]string]
+	have.Store(&map[string][]string{node: {"other:1"}})
+	background(t, func(ctx context.Context) error {
+		deploy.AnnounceStacks(ctx, c, func() map[string][]string { return *have.Load() }, slog.New(slog.DiscardHandler))
+		return nil
+	})
+	run := func() (id string) {
+		task := jobs.AppTask{App: uuid.NewString(), GUID: uuid.NewString(), Size: jobs.Size{MemoryMB: 16, DiskMB: 16}, Image: image}
+		task.Placement.Stack = image
+		if _, err := c.Register(t.Context(), jobs.Task(task), 0); err != nil {
+			t.Fatal(err)
+		}
+		id = jobs.TaskID(task.GUID)
+		t.Cleanup(func() { _ = c.Remove(context.WithoutCancel(t.Context()), id) })
+		return id
+	}
+	placed := func(id string) bool {
+		all, err := c.Allocations(t.Context(), id)
+		return err == nil && len(all) > 0
+	}
+	refused := func(id string) {
+		t.Helper()
+		within(t, "the reason", func(ctx context.Context) error {
+			u, err := c.Unplaced(ctx, id)
+			if err != nil || u == nil {
+				return errors.Join(err, errors.New("none yet"))
+			}
+			want := "No DEA that may take it has the image " + image + ", which the stack is, verified. n1 has other:1."
+			if got := u.Explain(nil, map[string][]string{"n1": {"other:1"}}); !strings.HasPrefix(got, want) {
+				return fmt.Errorf("%q, want %q", got, want)
+			}
+			return nil
+		})
+	}
+	first := run()
+	refused(first)
+	have.Store(&map[string][]string{node: {"other:1", image}})
+	began := time.Now()
+	within(t, "a place when the image is there", func(context.Context) error {
+		if !placed(first) {
+			return errors.New("none")
+		}
+		return nil
+	})
+	t.Logf("placed %v after the image was announced", time.Since(began))
+	have.Store(&map[string][]string{node: {"other:1"}})
+	within(t, "no place when the image is gone", func(ctx context.Context) error {
+		id := run()
+		defer func() { _ = c.Remove(ctx, id) }()
+		for range 20 {
+			if placed(id) {
+				return errors.New("placed")
+			}
+			if u, err := c.Unplaced(ctx, id); err == nil && u != nil && u.Image == image {
+				return nil
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		return errors.New("neither placed nor refused")
+	})
+	have.Store(&map[string][]string{}) // not heard of: it stays as it is
 }
 
 func checkEnds(t *testing.T, c *deploy.Client) {

@@ -257,7 +257,7 @@ func (r *run) askWhy(ctx context.Context) {
 		if now := r.cfg.Now(); now.Sub(q.at) >= askEvery {
 			q.at = now
 			// An error is no answer: it is asked again.
-			why, err := WhyUnplaced(ctx, r.cfg.Nomad, id, r.cfg.Zones())
+			why, err := WhyUnplaced(ctx, r.cfg.Nomad, id, r.cfg.Zones(), r.cfg.Images())
 			if err == nil && why != q.answer {
 				q.answer = why
 				r.wake()

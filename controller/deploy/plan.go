@@ -101,15 +101,15 @@ func (p *plan) process(r *run, v *state.View, proc cf.Process, version string, n
 		return jobs.App(jobs.Process{
 			App: pv.AppGUID, GUID: pv.ProcessGUID, Type: pv.Type, Version: version, Instances: n,
 			Size: jobs.Size{MemoryMB: pv.MemoryMB, DiskMB: pv.DiskMB}, Image: image,
-			Placement: r.placement(pv.PlacementZone, pv.Stack),
+			Placement: r.placement(pv.PlacementZone, image),
 		}), err
 	}}
 }
 
-func (r *run) placement(zone, stack string) jobs.Placement {
+func (r *run) placement(zone, image string) jobs.Placement {
 	p := jobs.Placement{Zone: zone}
 	if r.cfg.StackMeta {
-		p.Stack = stack
+		p.Stack = image
 	}
 	return p
 }
@@ -124,7 +124,7 @@ func (r *run) buildJob(v *state.View, b cf.Build) (*api.Job, error) {
 	image, err := r.image(b.Stack)
 	return jobs.Staging(jobs.Build{
 		App: b.AppGUID, GUID: b.GUID, Size: jobs.Size{MemoryMB: b.MemoryMB, DiskMB: b.DiskMB},
-		Image: image, Placement: r.placement(app.PlacementZone, b.Stack),
+		Image: image, Placement: r.placement(app.PlacementZone, image),
 	}), err
 }
 

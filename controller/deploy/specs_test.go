@@ -195,11 +195,17 @@ func TestExplain(t *testing.T) {
 		`No DEA has enough room: memory is used up on 1 node.`:            {Nodes: 2, Filtered: 1, Exhausted: 1, Dimensions: map[string]int{"memory": 1}},
 		`No DEA has enough room: cpu and memory are used up on 3 nodes.`:  {Exhausted: 3, Dimensions: map[string]int{"memory": 1, "cpu": 2}},
 		`No DEA is in the placement zone "gold". Zones that exist: a, b.`: {Nodes: 2, Filtered: 2, Constraints: map[string]int{"placement_zone_gold": 1, "role_dea": 1}},
-		`No DEA has the stack "x" ready.`:                                 {Nodes: 1, Filtered: 1, Constraints: map[string]int{"stack_x": 1}},
-		`No DEA is there: give a node the role dea`:                       {Nodes: 1, Filtered: 1, Constraints: map[string]int{"role_dea": 1}},
-		`No DEA can take it: 2 nodes lack what it needs.`:                 {Nodes: 2, Filtered: 2, Constraints: map[string]int{"missing host volume": 2}},
+		`No DEA that may take it has the image x:1, which the stack is, verified. n1 has none; n2 has w:1 and w:2. An operator must load it`: {
+			Nodes: 1, Filtered: 1, Constraints: map[string]int{"stack_x_1": 1}, Image: "x:1",
+		},
+		`No DEA has enough room: memory is used up on 1 node. Ask for less, stop something, or add a DEA. ` +
+			`These could not take it in any case, because they lack the image w:1: n1.`: {
+			Nodes: 2, Filtered: 1, Exhausted: 1, Constraints: map[string]int{"stack_w_1": 1}, Image: "w:1", Dimensions: map[string]int{"memory": 1},
+		},
+		`No DEA is there: give a node the role dea`:       {Nodes: 1, Filtered: 1, Constraints: map[string]int{"role_dea": 1}},
+		`No DEA can take it: 2 nodes lack what it needs.`: {Nodes: 2, Filtered: 2, Constraints: map[string]int{"missing host volume": 2}},
 	} {
-		if got := u.Explain([]string{"b", "a"}); !strings.HasPrefix(got, want) {
+		if got := u.Explain([]string{"b", "a"}, map[string][]string{"n1": {}, "n2": {"w:1", "w:2"}}); !strings.HasPrefix(got, want) {
 			t.Errorf("%+v: %q, want %q", u, got, want)
 		}
 	}

@@ -25,7 +25,7 @@ func (p *plan) task(r *run, t cf.Task) {
 			image, err := r.image(t.Stack)
 			return jobs.Task(jobs.AppTask{
 				App: t.AppGUID, GUID: t.GUID, Name: t.Name, Size: jobs.Size{MemoryMB: t.MemoryMB, DiskMB: t.DiskMB},
-				Image: image, Placement: r.placement(t.PlacementZone, t.Stack),
+				Image: image, Placement: r.placement(t.PlacementZone, image),
 			}), err
 		}}
 	case !ok:

@@ -6,42 +6,87 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/stackato/stackato/jobs"
 )
 
+// Coming reports whether all that is missing is that Nomad hears of an image
+// that a DEA has: that takes some seconds.
+func (u *Unplaced) Coming(images map[string][]string) bool {
+	for _, have := range images {
+		if u.Image != "" && slices.Contains(have, u.Image) {
+			return true
+		}
+	}
+	return false
+}
+
 // WhyUnplaced says in a sentence why Nomad finds no place for a job, "" if it
-// does. Zones are the placement zones that nodes are in.
+// does. See [Unplaced.Explain].
 func WhyUnplaced(ctx context.Context, n interface {
 	Unplaced(ctx context.Context, job string) (*Unplaced, error)
-}, job string, zones []string,
+}, job string, zones []string, images map[string][]string,
 ) (string, error) {
 	u, err := n.Unplaced(ctx, job)
 	if err != nil || u == nil {
 		return "", err
 	}
-	return u.Explain(zones), nil
+	return u.Explain(zones, images), nil
 }
 
 // Explain says in a sentence why there is no place, for the developer. Zones
-// are the placement zones that nodes are in.
-func (u *Unplaced) Explain(zones []string) string {
+// are the placement zones that nodes are in, images what each DEA has verified,
+// by the node's name; nil if that is not known.
+func (u *Unplaced) Explain(zones []string, images map[string][]string) string {
 	if u.Full() {
-		return fmt.Sprintf("No DEA has enough room: %s used up on %s. "+
+		why := fmt.Sprintf("No DEA has enough room: %s used up on %s. "+
 			"Ask for less, stop something, or add a DEA.", u.scarce(), nodes(u.Exhausted))
+		if lack := u.lacking(images); len(lack) > 0 {
+			why += fmt.Sprintf(" These could not take it in any case, because they lack the image %s: %s.", u.Image, strings.Join(lack, ", "))
+		}
+		return why
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.Constraints)) {
 		if zone, ok := strings.CutPrefix(key, "placement_zone_"); ok {
 			return fmt.Sprintf("No DEA is in the placement zone %q. Zones that exist: %s.", zone, orNone(zones))
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(u.Constraints)) {
-		if stack, ok := strings.CutPrefix(key, "stack_"); ok {
-			return fmt.Sprintf("No DEA has the stack %q ready.", stack)
+	for key := range u.Constraints {
+		if jobs.IsStackMeta(key) {
+			return u.explainImage(images)
 		}
 	}
 	if u.Constraints["role_dea"] > 0 || u.Nodes == 0 {
 		return "No DEA is there: give a node the role dea (kato role add dea --node NAME)."
 	}
 	return fmt.Sprintf("No DEA can take it: %s lack what it needs. Is a node still starting? (kato status)", nodes(u.Filtered))
+}
+
+func (u *Unplaced) explainImage(images map[string][]string) string {
+	var have []string
+	for _, node := range slices.Sorted(maps.Keys(images)) {
+		list := "none"
+		if len(images[node]) > 0 {
+			list = strings.Join(images[node], " and ")
+		}
+		have = append(have, node+" has "+list)
+	}
+	why := fmt.Sprintf("No DEA that may take it has the image %s, which the stack is, verified.", u.Image)
+	if len(have) > 0 {
+		why += " " + strings.Join(have, "; ") + "."
+	}
+	return why + " An operator must load it there (docker load), or name one that is there (kato config set cloud/stack_image)."
+}
+
+// lacking are the nodes without the image.
+func (u *Unplaced) lacking(images map[string][]string) []string {
+	var out []string
+	for _, node := range slices.Sorted(maps.Keys(images)) {
+		if u.Image != "" && !slices.Contains(images[node], u.Image) {
+			out = append(out, node)
+		}
+	}
+	return out
 }
 
 func (u *Unplaced) scarce() string {

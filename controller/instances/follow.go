@@ -132,6 +132,9 @@ func (t *Table) follow(ctx context.Context, id string, v *nodeView) {
 	}
 }
 
+// maxImages bounds what a node says of its images.
+const maxImages = 200
+
 // receive takes in a message of a node.
 func (t *Table) receive(id string, v *nodeView, r instance.Report) {
 	t.mu.Lock()
@@ -144,6 +147,9 @@ func (t *Table) receive(id string, v *nodeView, r instance.Report) {
 	}
 	if !v.open {
 		v.open, v.since = true, t.cfg.Now()
+	}
+	if r.Images != nil && len(*r.Images) <= maxImages {
+		v.images = r.Images
 	}
 	t.apply(id, r)
 	t.maybeLearned()

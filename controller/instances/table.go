@@ -67,6 +67,7 @@ type Table struct {
 
 // nodeView is what is known of a node's stream.
 type nodeView struct {
+	images *[]string // that it has verified; nil: it has not said
 	spoke  bool      // it has sent a snapshot since the controller started
 	open   bool      // the stream is open and has spoken
 	since  time.Time // of open
@@ -228,6 +229,20 @@ func (t *Table) Stale(node string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.stale(node)
+}
+
+// Images returns the images that each node has verified, of those that have
+// said so and are heard of.
+func (t *Table) Images() map[string][]string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := map[string][]string{}
+	for id, v := range t.nodes {
+		if v.images != nil && v.open {
+			out[id] = *v.images
+		}
+	}
+	return out
 }
 
 func (t *Table) pick(ids map[string]struct{}) []instance.Status {

@@ -49,6 +49,8 @@ type Settings struct {
 	APIURL string
 	// Zones are the placement zones that nodes are in.
 	Zones []string
+	// Images are what each DEA has verified, by the node's name.
+	Images map[string][]string
 }
 
 // Config says what a [Stager] works with. The fields of the first group are

@@ -93,6 +93,7 @@ func newWorld(t *testing.T) *world {
 			return staging.Settings{
 				Certificates: "PEM", HTTPProxy: "http://proxy:3128", NoProxy: "internal",
 				APIURL: "https://api.example.com", Zones: []string{"silver", "default"},
+				Images: map[string][]string{"n1": {"stack:1"}},
 			}
 		},
 		Say: func(_, line string) {

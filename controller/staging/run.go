@@ -105,10 +105,10 @@ func (s *Stager) verdict(ctx context.Context, b cf.Build) (*failure, error) {
 	case u == nil && age >= s.cfg.PlaceWithin:
 		return &failure{staging.ErrInsufficient, fmt.Sprintf(
 			"The scheduler did not start the build within %v. (kato status)", s.cfg.PlaceWithin)}, nil
-	case u == nil, u.Full() && age < s.cfg.PlaceWithin:
+	case u == nil, (u.Full() || u.Coming(set.Images)) && age < s.cfg.PlaceWithin:
 		return nil, nil
 	}
-	return &failure{staging.ErrInsufficient, u.Explain(set.Zones)}, nil
+	return &failure{staging.ErrInsufficient, u.Explain(set.Zones, set.Images)}, nil
 }
 
 // outcome says why containers ended without a report, nil while one runs.

@@ -224,6 +224,10 @@ func TestFailuresThatNobodyReports(t *testing.T) {
 			&deploy.Unplaced{Nodes: 2, Exhausted: 2, Dimensions: map[string]int{"memory": 2}},
 			nil, 2 * time.Minute, "InsufficientResources - No DEA has enough room: memory is used up on 2 nodes.",
 		},
+		"no image": {
+			0, &deploy.Unplaced{Nodes: 1, Filtered: 1, Constraints: map[string]int{"stack_stack_2": 1}, Image: "stack:2"},
+			nil, 6 * time.Second, "InsufficientResources - No DEA that may take it has the image stack:2, which the stack is, verified. n1 has stack:1.",
+		},
 		"not taken": {0, nil, nil, 2 * time.Minute, "InsufficientResources - The scheduler did not start the build within 1m0s."},
 		"no DEA":    {0, &deploy.Unplaced{}, nil, 6 * time.Second, "InsufficientResources - No DEA is there"},
 	} {
@@ -258,8 +262,18 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 
 // A build that waits for room, or that runs, is left alone.
 func TestPatience(t *testing.T) {
+	for name, why := range map[string]*deploy.Unplaced{
+		"no room": {Nodes: 1, Exhausted: 1},
+		// A DEA has it; Nomad hears of that within seconds.
+		"the image is coming": {Nodes: 1, Filtered: 1, Constraints: map[string]int{"stack_stack_1": 1}, Image: "stack:1"},
+	} {
+		t.Run(name, func(t *testing.T) { testPatience(t, why) })
+	}
+}
+
+func testPatience(t *testing.T, why *deploy.Unplaced) {
 	w := newWorld(t)
-	w.nomad.Room, w.nomad.Why = 0, &deploy.Unplaced{Nodes: 1, Exhausted: 1}
+	w.nomad.Room, w.nomad.Why = 0, why
 	waiting, _ := w.build("waiting", "n1")
 	w.nomad.Room = -1
 	running, _ := w.build("running", "n1")

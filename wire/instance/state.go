@@ -54,4 +54,7 @@ type Usage struct {
 type Report struct {
 	Snapshot  bool     `json:"snapshot,omitempty"`
 	Instances []Status `json:"instances"`
+	// Images are those that the node has and has verified; nil when they are as
+	// before, or not known yet.
+	Images *[]string `json:"images,omitempty"`
 }
