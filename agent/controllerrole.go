@@ -75,7 +75,7 @@ func (c *controllerRole) cloudEnv(ring *seal.Ring) ControllerEnv {
 	r, a := c.r, c.r.dir.get()
 	return ControllerEnv{
 		Self: a.Self, ClusterID: r.id.ClusterID, Domain: a.Domain, Dir: r.cfg.path("controller"),
-		Consensus: c.cons, Cluster: c.ctl, Listen: r.apiListener, APIPort: r.cfg.Ports.API, Nomad: nomadHTTP,
+		Consensus: c.cons, Cluster: c.ctl, Listen: r.apiListener, MayCall: r.mayCallAPI, APIPort: r.cfg.Ports.API, Nomad: nomadHTTP,
 		Topology: func() (Topology, <-chan struct{}) {
 			a, changed := r.dir.watch()
 			return Topology{a.Nodes, a.Voters}, changed

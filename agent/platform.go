@@ -128,6 +128,9 @@ type ControllerEnv struct {
 	// connect (mutual TLS). APIPort is its port, the same on every node.
 	Listen  func() (net.Listener, error)
 	APIPort int
+	// MayCall is nil while the peer of such a connection still has the role of
+	// a router. It takes the nodes table and no more.
+	MayCall func(tls.ConnectionState) error
 	// Nomad is the address of the local Nomad API.
 	Nomad string
 	// Seal and Open protect secrets in the replicated state; context binds a
@@ -225,4 +228,8 @@ const (
 	SettingCertificates = "cloud/certificates"
 	// SettingStagingProxy is the HTTP proxy of staging containers.
 	SettingStagingProxy = "cloud/staging_http_proxy"
+	// SettingAPIRate and SettingAPIRateAnonymous bound requests to the API in
+	// a minute: of a user, and of an address without a token.
+	SettingAPIRate          = "cloud/api_requests_per_minute"
+	SettingAPIRateAnonymous = "cloud/api_anonymous_requests_per_minute"
 )

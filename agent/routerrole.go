@@ -121,11 +121,7 @@ func (r *runtime) verifyPeer(cs tls.ConnectionState, role node.Role) error {
 	if err != nil {
 		return err
 	}
-	n, ok := r.dir.Lookup(id.ID)
-	if !ok || !n.Roles.Has(role) {
-		return fmt.Errorf("node %s does not have the role %s", id.ID, role)
-	}
-	return nil
+	return r.hasRole(id.ID, role)
 }
 
 // apiListener is where the Cloud Controller's API listens: for routers of
@@ -138,6 +134,25 @@ func (r *runtime) apiListener() (net.Listener, error) {
 		ClientAuth:       tls.RequireAnyClientCert, // VerifyConnection looks at it
 		VerifyConnection: func(cs tls.ConnectionState) error { return r.verifyPeer(cs, node.Router) },
 	})
+}
+
+// mayCallAPI refuses the peer of an open connection that is no router any more.
+func (r *runtime) mayCallAPI(cs tls.ConnectionState) error {
+	if len(cs.PeerCertificates) == 0 {
+		return pki.ErrNoIdentity
+	}
+	id, err := pki.Names(cs.PeerCertificates[0], r.creds.ClusterID())
+	if err != nil {
+		return err
+	}
+	return r.hasRole(id, node.Router)
+}
+
+func (r *runtime) hasRole(id node.ID, role node.Role) error {
+	if n, ok := r.dir.Lookup(id); !ok || !n.Roles.Has(role) {
+		return fmt.Errorf("node %s does not have the role %s", id, role)
+	}
+	return nil
 }
 
 var errNoAppCertificate = errors.New("the router's certificate has not been issued yet")

@@ -40,6 +40,8 @@ const (
 	stackImage   = "cloud/stack_image"
 	certificates = "cloud/certificates"
 	stagingProxy = "cloud/staging_http_proxy"
+	apiRate      = "cloud/api_requests_per_minute"
+	apiRateAny   = "cloud/api_anonymous_requests_per_minute"
 )
 
 // KnownSettings lists the settings that this release reads.
@@ -49,6 +51,8 @@ func KnownSettings() []KnownSetting {
 		{stackImage, json.RawMessage(`""`), "image that apps are staged and run in, with its tag (scripts/stack makes it)", 0, 0, nil},
 		{certificates, json.RawMessage(`""`), "further certificate authorities, PEM, that staging and app containers trust", 0, 0, nil},
 		{stagingProxy, json.RawMessage(`""`), "HTTP proxy that staging containers use, such as http://proxy:3128", 0, 0, nil},
+		{apiRate, json.RawMessage("6000"), "API requests of one user in a minute, on each controller; 0: no limit (0 to 10000000)", 0, 10_000_000, nil},
+		{apiRateAny, json.RawMessage("1200"), "API requests of one address without a valid token in a minute, on each controller; 0: no limit (0 to 10000000)", 0, 10_000_000, nil},
 		{certificateDays, json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)", 1, 365, nil},
 	}, routerSettings()...)
 }

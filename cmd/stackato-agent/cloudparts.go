@@ -52,7 +52,7 @@ func (c *cloud) makeParts() {
 		State: c.store, Verify: verifier{c.uaa}, Domain: env.Domain, ExternalURL: c.url("api"),
 		Links:     api.Links{Login: c.url("login"), UAA: c.url("uaa"), LogCache: c.url("log-cache")},
 		BlobStore: c.blobs, Packages: c.packages, Sealer: sealer{env},
-		Instances: c.instances, Logs: env.Logs, Now: c.now, Logger: env.Logger,
+		Instances: c.instances, Logs: env.Logs, RateLimits: c.settings.rateLimits, Now: c.now, Logger: env.Logger,
 		Unplaced: func(ctx context.Context, process, version string) (string, error) {
 			return c.unplaced(ctx, jobs.AppID(process, version))
 		},

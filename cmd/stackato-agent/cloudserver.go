@@ -25,7 +25,7 @@ func (c *cloud) serve(ctx context.Context) error {
 		return err
 	}
 	server := &http.Server{
-		Handler: c.web, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: c.fromRouters(c.web), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(c.env.Logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
@@ -46,6 +46,19 @@ func (c *cloud) serve(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// fromRouters refuses peers that are no routers any more, and has them close
+// the connection: TLS asked only when it was opened.
+func (c *cloud) fromRouters(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil && c.env.MayCall(*r.TLS) == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Connection", "close")
+		http.Error(w, "only routers of this cluster may ask", http.StatusForbidden)
+	})
 }
 
 // systemHosts are the first labels of the names that controllers serve.

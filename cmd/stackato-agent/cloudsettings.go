@@ -8,6 +8,7 @@ import (
 	"github.com/stackato/stackato/agent"
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/controller/api"
 )
 
 // settings reads what operators set with "kato config".
@@ -30,6 +31,20 @@ func (s settings) certificates() string {
 		own += "\n"
 	}
 	return own + s.cluster.RouterAuthorities()
+}
+
+// number returns a setting that is a whole number.
+func (s settings) number(key string) int {
+	var out int
+	if json.Unmarshal(s.cluster.Setting(key), &out) != nil {
+		return 0
+	}
+	return out
+}
+
+// rateLimits implements api.Config.RateLimits.
+func (s settings) rateLimits() api.RateLimits {
+	return api.RateLimits{User: s.number(agent.SettingAPIRate), Address: s.number(agent.SettingAPIRateAnonymous)}
 }
 
 // image is the image that apps of a stack are staged and run in.

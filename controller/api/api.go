@@ -93,17 +93,20 @@ type Config struct {
 	Unplaced func(ctx context.Context, process, version string) (string, error)
 	Logs     LogWriter
 	Limits   Limits
+	// RateLimits are asked for at each request; nil limits nothing.
+	RateLimits func() RateLimits
 
 	Now     func() time.Time // default time.Now in UTC
 	NewGUID func() string    // default random, version 4
 	Logger  *slog.Logger     // default discards
 }
 
-// API answers requests. It keeps nothing of its own and is safe for
-// concurrent use.
+// API answers requests. It keeps nothing of its own but who asks how often, and
+// is safe for concurrent use.
 type API struct {
 	Config
 	handler http.Handler
+	limiter *limiter
 }
 
 // New returns an API. It starts nothing.
@@ -120,8 +123,11 @@ func New(c Config) *API {
 	if c.Stack == "" {
 		c.Stack = "stackato"
 	}
+	if c.RateLimits == nil {
+		c.RateLimits = func() RateLimits { return RateLimits{} }
+	}
 	c.Limits = c.Limits.withDefaults()
-	a := &API{Config: c}
+	a := &API{Config: c, limiter: newLimiter()}
 	a.handler = a.serveRoutes(a.routes())
 	return a
 }

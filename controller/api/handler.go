@@ -75,7 +75,7 @@ func (a *API) serveRoutes(routes []route) http.Handler {
 // serve answers one request of a known route.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	r.Body = http.MaxBytesReader(w, r.Body, a.bodyLimit(r))
-	req, err := a.newRequest(r, rt.action != "")
+	req, err := a.admit(w.Header(), r, rt.action != "")
 	if err != nil {
 		a.fail(w, err)
 		return

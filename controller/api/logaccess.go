@@ -11,7 +11,12 @@ import (
 // cluster, such as log-cache, may see an app. The error is a *cf.Error: not
 // found for an app that the sender does not see.
 func (a *API) MayReadApp(ctx context.Context, r *http.Request, appGUID string) error {
-	req, err := a.newRequest(r.WithContext(ctx), true)
+	r = r.WithContext(ctx)
+	user, err := a.authenticate(r)
+	if err != nil {
+		return err
+	}
+	req, err := a.newRequest(r, &user)
 	if err != nil {
 		return err
 	}

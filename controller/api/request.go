@@ -30,24 +30,44 @@ type request struct {
 	warnings []string // query-escaped
 }
 
-// newRequest verifies the token, if the route wants one, and takes a view.
-func (a *API) newRequest(r *http.Request, token bool) (*request, error) {
+// admit is newRequest for those who do not ask too often.
+func (a *API) admit(header http.Header, r *http.Request, token bool) (*request, error) {
+	if !token {
+		if a.limit(header, r, nil) {
+			return nil, cf.ErrRateLimit
+		}
+		return a.newRequest(r, nil)
+	}
+	user, err := a.authenticate(r)
+	if err != nil {
+		if a.limit(header, r, nil) {
+			return nil, cf.ErrRateLimit
+		}
+		return nil, err
+	}
+	if a.limit(header, r, &user) {
+		return nil, cf.ErrRateLimit
+	}
+	return a.newRequest(r, &user)
+}
+
+// newRequest takes a view and finds out what the user, nil on a route that
+// wants no token, may do.
+func (a *API) newRequest(r *http.Request, user *Identity) (*request, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, cf.ErrBadQuery.With("The query parameter is invalid: %v", err)
 	}
 	req := &request{Request: r, api: a, query: query, now: a.Now().Truncate(time.Microsecond)}
-	if token {
-		if req.user, err = a.authenticate(r); err != nil {
-			return nil, err
-		}
+	if user != nil {
+		req.user = *user
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
 	if req.view, err = a.State.Read(ctx); err != nil {
 		return nil, err
 	}
-	if !token {
+	if user == nil {
 		return req, nil
 	}
 	var grants []auth.Grant

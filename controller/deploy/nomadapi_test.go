@@ -56,7 +56,7 @@ func startNomad(t *testing.T) (c *deploy.Client, client bool) {
 		"server":    map[string]any{"enabled": true, "bootstrap_expect": 1, "raft_multiplier": 1},
 		"client": map[string]any{
 			"enabled": client, "network_interface": "lo", "no_host_uuid": true, "memory_total_mb": 1000, "cpu_total_compute": 4000,
-			"meta":         map[string]any{"role_dea": "true", "placement_zone_default": "true"},
+			"meta":         map[string]any{"role_dea": "true", "placement_zone_default": "true", "resolver": "192.0.2.53"},
 			"options":      map[string]any{"driver.allowlist": "docker", "fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"},
 			"host_network": map[string]any{"cluster": map[string]any{"cidr": "127.0.0.1/32"}},
 			"host_volume":  map[string]any{jobs.Volume: map[string]any{"path": programs(t, dir)}},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stackato/stackato/controller/cf"
 	"github.com/stackato/stackato/controller/state"
+	"github.com/stackato/stackato/internal/clientaddr"
 )
 
 // tokenRequest is a request for a token by a client that has proved itself.
@@ -22,7 +23,7 @@ type tokenRequest struct {
 
 // postToken serves POST /oauth/token.
 func (s *Server) postToken(r *http.Request) (any, error) {
-	if !s.throttle.allow(clientAddress(r), s.cfg.Now()) {
+	if !s.throttle.allow(clientaddr.Of(r), s.cfg.Now()) {
 		return nil, fail(http.StatusTooManyRequests, "too_many_requests", "Too many requests from your address. Try again in a few seconds.")
 	}
 	if err := r.ParseForm(); err != nil {
@@ -189,7 +190,7 @@ func (s *Server) authenticate(q *tokenRequest, name, password string) (cf.User, 
 	}
 	if !good || user.Inactive {
 		if s.lockout.failed(key, now) {
-			s.cfg.Logger.Warn("a user is locked after failed log-ins", "user", user.GUID, "from", clientAddress(q.r), "for", s.cfg.LockPeriod)
+			s.cfg.Logger.Warn("a user is locked after failed log-ins", "user", user.GUID, "from", clientaddr.Of(q.r), "for", s.cfg.LockPeriod)
 		}
 		return cf.User{}, errBadCredentials()
 	}

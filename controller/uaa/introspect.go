@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/stackato/stackato/controller/cf"
+	"github.com/stackato/stackato/internal/clientaddr"
 )
 
 // getLogin serves GET /login and /info.
@@ -86,7 +87,7 @@ func (s *Server) webKey(row cf.SigningKey) (map[string]string, error) {
 
 // postCheckToken serves POST /check_token for clients that serve resources.
 func (s *Server) postCheckToken(r *http.Request) (any, error) {
-	if !s.throttle.allow(clientAddress(r), s.cfg.Now()) {
+	if !s.throttle.allow(clientaddr.Of(r), s.cfg.Now()) {
 		return nil, fail(http.StatusTooManyRequests, "too_many_requests", "Too many requests from your address. Try again in a few seconds.")
 	}
 	if err := r.ParseForm(); err != nil {

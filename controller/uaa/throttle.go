@@ -2,9 +2,6 @@ package uaa
 
 import (
 	"maps"
-	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -53,26 +50,4 @@ func (t *throttle) forget(now time.Time) {
 		}
 		delete(t.limiters, a)
 	}
-}
-
-// clientAddress is who sent the request: routers append it to
-// X-Forwarded-For, and nobody but routers can connect. An IPv6 client is
-// known by its /64, of which it can use any address.
-func clientAddress(r *http.Request) string {
-	address := r.RemoteAddr
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		address = host
-	}
-	if values := r.Header.Values("X-Forwarded-For"); len(values) > 0 {
-		last := values[len(values)-1]
-		address = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-	}
-	ip := net.ParseIP(address)
-	if ip == nil {
-		return "unknown"
-	}
-	if ip.To4() == nil {
-		ip = ip.Mask(net.CIDRMask(64, 128))
-	}
-	return ip.String()
 }

@@ -93,6 +93,9 @@ func TestIssuedCertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if name, err := pki.Names(cert, cluster); err != nil || name != id {
+				t.Errorf("names %s, %v", name, err)
+			}
 			want := pki.Identity{
 				ID: id, ClusterID: cluster, Serial: cert.SerialNumber.Text(16), DNSNames: tt.names, Issuer: ca.Digest(),
 				NotBefore: epoch.Add(-5 * time.Minute), NotAfter: epoch.Add(30 * 24 * time.Hour),

@@ -144,6 +144,12 @@ func identityOf(leaf *x509.Certificate, clusterID string) (node.ID, error) {
 	return id, nil
 }
 
+// Names returns the node that a certificate names which was verified before,
+// such as that of an open connection. It proves nothing by itself.
+func Names(verified *x509.Certificate, clusterID string) (node.ID, error) {
+	return identityOf(verified, clusterID)
+}
+
 // ClusterIDOf returns the cluster that an authority's certificate belongs to,
 // "" if it names none. It proves nothing: a joining node calls it after it
 // has compared the [Digest].
