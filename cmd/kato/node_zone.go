@@ -11,7 +11,8 @@ func newNodeAvailabilityZone(a *app) *cobra.Command {
 		Use:   "availabilityzone [zone]",
 		Short: "Show or set the availability zone of a node",
 		Long: `Show or set the availability zone of a node: the data centre, rack or power line
-that it shares with others. Instances of an app are spread over zones first.`,
+that it shares with others. Instances of an app are spread over zones and nodes;
+give zones the same number of nodes, or large apps follow the nodes.`,
 		Example: "  kato node availabilityzone\n  kato node availabilityzone eu-1b --node n3",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
