@@ -254,6 +254,6 @@ func (f *Fence) failBuild(c Container, reason string) {
 		if err := f.cfg.Controllers.Result(report, b.spec.Token, result); err != nil && ctx.Err() == nil {
 			f.cfg.Logger.Warn("reporting why a build was stopped", "build", b.spec.BuildGUID, "error", err)
 		}
-		f.stopContainer(ctx, c)
+		f.killContainer(ctx, c) // nobody waits for what it makes
 	})
 }

@@ -148,6 +148,13 @@ func (f *Fence) stopContainer(ctx context.Context, c Container) {
 	}
 }
 
+func (f *Fence) killContainer(ctx context.Context, c Container) {
+	err := f.cfg.Engine.kill(ctx, c.ID)
+	if err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
+		f.cfg.Logger.Error("killing a container", "container", c.ID, "error", err)
+	}
+}
+
 // probe is one way of asking an app. Its times are never zero.
 type probe struct {
 	kind, address, url            string

@@ -76,6 +76,7 @@ type Timing struct {
 	Housekeep    time.Duration // between two rounds of pruning; 5 min
 	Ended        time.Duration // between two looks for ended containers that stayed; 10 s
 	Images       time.Duration // between two looks for the images; 1 s
+	Space        time.Duration // between two looks at the free space; 250 ms
 }
 
 // Config makes a Fence. Engine, Dir, Node, Address and Controllers are needed.
@@ -111,10 +112,13 @@ type Config struct {
 	CacheBytes int64
 	// UploadBytes bounds a droplet or build cache; default 4 GiB.
 	UploadBytes int64
-	Schedule    Schedule
-	Timing      Timing
-	Logger      *slog.Logger     // nil: slog.Default
-	Now         func() time.Time // nil: time.Now
+	// Space says how much room there is for what containers write; nil asks the
+	// file system that the engine's directory is on.
+	Space    func() (Space, error)
+	Schedule Schedule
+	Timing   Timing
+	Logger   *slog.Logger     // nil: slog.Default
+	Now      func() time.Time // nil: time.Now
 }
 
 func (c Config) withDefaults() Config {
@@ -137,6 +141,7 @@ func (c Config) withDefaults() Config {
 	t.Housekeep = cmp.Or(t.Housekeep, 5*time.Minute)
 	t.Ended = cmp.Or(t.Ended, 10*time.Second)
 	t.Images = cmp.Or(t.Images, time.Second)
+	t.Space = cmp.Or(t.Space, 250*time.Millisecond)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 10<<30)
 	c.UploadBytes = cmp.Or(c.UploadBytes, 4<<30)
 	if c.Log == nil {

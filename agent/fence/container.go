@@ -268,3 +268,26 @@ func (e *Engine) stop(ctx context.Context, id string, within time.Duration) erro
 	seconds := int(within.Round(time.Second) / time.Second)
 	return e.containerError("stop", e.client.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}))
 }
+
+// kill ends a container, also one that is paused. One that has ended is
+// errGone.
+func (e *Engine) kill(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	err := e.client.ContainerKill(ctx, id, "SIGKILL")
+	if errdefs.IsConflict(err) { // not running
+		return errGone
+	}
+	return e.containerError("kill", err)
+}
+
+// pause freezes a container's processes. One that has ended is errGone.
+func (e *Engine) pause(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	err := e.client.ContainerPause(ctx, id)
+	if errdefs.IsConflict(err) { // not running, or paused already
+		return errGone
+	}
+	return e.containerError("pause", err)
+}

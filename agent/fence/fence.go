@@ -30,6 +30,8 @@ type Fence struct {
 	builds   map[string]build // by container
 	observes map[string]bool  // containers that the observer knows
 
+	rootDir string // of the engine, once measure knows it
+
 	// base outlives requests: downloads and checks belong to it. It is set
 	// by Run before anything uses it.
 	base  context.Context

@@ -398,12 +398,24 @@ func dockerLogs(t *testing.T, id string) string {
 // answered.
 func (n *node) ask(alloc, kind, process string, requests ...string) string {
 	n.t.Helper()
-	args := slices.Concat([]string{
-		"run", "--rm", "--label", labelAlloc + "=" + alloc, "--label", labelKind + "=" + kind, "--label", labelApp + "=app-" + process,
+	return docker(n.t, n.askArgs("--rm", alloc, kind, process, requests)...)
+}
+
+// fill runs a build that writes 10 MB and does not end, and returns its
+// container.
+func (n *node) fill(build string) string {
+	n.t.Helper()
+	id := docker(n.t, n.askArgs("-d", "s1", instance.KindStaging, build, []string{"GET", "/v1/build", "", "FILL", "10", ""})...)
+	n.t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
+	return id
+}
+
+func (n *node) askArgs(how, alloc, kind, process string, requests []string) []string {
+	return slices.Concat([]string{
+		"run", how, "--label", labelAlloc + "=" + alloc, "--label", labelKind + "=" + kind, "--label", labelApp + "=app-" + process,
 		"--label", labelProcess + "=" + process, "--label", labelType + "=web", "--label", labelVersion + "=v1",
 		"-v", n.mounted + ":/stackato:ro", built.image, "/bin/testapp", "ask",
 	}, requests)
-	return docker(n.t, args...)
 }
 
 // status returns an allocation's.

@@ -147,7 +147,7 @@ func TestBuildOverItsDisk(t *testing.T) {
 	w := newWorld()
 	w.builds["b1"] = staging.Spec{BuildGUID: "b1", Token: "t0ken", DiskMB: 5}
 	n := startNode(t, w, nil)
-	n.ask("s1", instance.KindStaging, "b1", "GET", "/v1/build", "", "FILL", "10", "")
+	n.fill("b1")
 	await(t, "report", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.results) == 1 })
 	if r := w.results[0]; r.BuildGUID != "b1" || r.Error != staging.ErrStaging || !strings.Contains(r.Detail, "disk limit exceeded: ") {
 		t.Errorf("%+v", r)

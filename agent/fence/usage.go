@@ -77,7 +77,16 @@ const diskShare = 50
 // that hold more disk than they may.
 func (f *Fence) measure(ctx context.Context) error {
 	meters := map[string]*meter{}
-	for sleep(ctx, f.cfg.Timing.Measure) == nil {
+	var (
+		watch spaceWatch
+		last  = time.Now()
+	)
+	for sleep(ctx, min(f.cfg.Timing.Space, f.cfg.Timing.Measure)) == nil {
+		f.rush(ctx, &watch)
+		if time.Since(last) < f.cfg.Timing.Measure {
+			continue
+		}
+		last = time.Now()
 		before := meters
 		meters = map[string]*meter{}
 		for _, c := range append(f.table.alive(), f.staging()...) {
@@ -118,19 +127,29 @@ func (f *Fence) measureOne(ctx context.Context, c Container, m *meter) error {
 	return nil
 }
 
-// holdToDisk stops a container that holds more than it may. Measuring is what
-// works on every host; the limit can be exceeded for as long as one round
-// takes.
-func (f *Fence) holdToDisk(ctx context.Context, c Container, used int64) {
+// holdToDisk ends a container that holds more than it may, and reports whether
+// it does. Measuring is what works on every host; the limit can be exceeded for
+// as long as one round takes. The container is stopped in its tracks: what it
+// may still do between SIGTERM and SIGKILL it would do to the node's disk.
+func (f *Fence) holdToDisk(ctx context.Context, c Container, used int64) bool {
 	limit := f.diskLimit(c)
 	if limit <= 0 || used <= limit {
-		return
+		return false
 	}
-	if c.Kind != instance.KindStaging {
-		f.giveUp(ctx, c, "disk limit exceeded: "+sizes(used, limit))
-		return
+	reason := "disk limit exceeded: " + sizes(used, limit)
+	if c.Kind == instance.KindStaging {
+		if err := f.cfg.Engine.pause(ctx, c.ID); err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
+			f.cfg.Logger.Warn("pausing a build that fills the disk", "container", c.ID, "error", err)
+		}
+		f.failBuild(c, reason)
+		return true
 	}
-	f.failBuild(c, "disk limit exceeded: "+sizes(used, limit))
+	if ctx.Err() != nil || !f.table.fail(c.ID, reason) {
+		return true
+	}
+	f.cell(c, "Instance %s %s", c.AllocID, reason)
+	f.spawn(2*callWithin, func(ctx context.Context) { f.killContainer(ctx, c) })
+	return true
 }
 
 // diskLimit returns how many bytes a container may hold, 0 for any number.
