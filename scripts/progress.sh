@@ -50,6 +50,9 @@ need_root() {
 	[ "$(id -u)" -eq 0 ] || die "$1 needs root" "run it again with sudo, or as root"
 }
 
+# busy: others want this machine so much that no time measured on it says anything.
+busy() { awk -v cores="$(nproc)" '{ exit !($1 > 3 * cores) }' /proc/loadavg; }
+
 # need_space DIR MIB WHAT: refuses to begin what would fill the disk. DIR, or the
 # nearest folder above it that exists, must have so much room.
 need_space() {
