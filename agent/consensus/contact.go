@@ -104,6 +104,7 @@ func (c *contacts) await(ctx context.Context, self raft.ServerID, servers []raft
 type leaderTransport struct {
 	raft.Transport
 	contacts *contacts
+	commits  *commits
 	disk     *diskGuard
 }
 
@@ -114,6 +115,7 @@ func (t *leaderTransport) AppendEntries(id raft.ServerID, target raft.ServerAddr
 	if t.disk.holding() {
 		return errHeld
 	}
+	t.commits.observe(args)
 	stamp := t.contacts.now()
 	if err := t.Transport.AppendEntries(id, target, args, resp); err != nil {
 		return err
@@ -121,6 +123,7 @@ func (t *leaderTransport) AppendEntries(id raft.ServerID, target raft.ServerAddr
 	if resp.Success && resp.Term == args.Term {
 		t.contacts.accept(id, contact{args.Term, stamp})
 	}
+	t.commits.stored(id, args, resp)
 	return nil
 }
 
@@ -133,7 +136,12 @@ func (t *leaderTransport) AppendEntriesPipeline(id raft.ServerID, target raft.Se
 	if err != nil {
 		return nil, err
 	}
-	return &leaderPipeline{p, t.disk}, nil
+	out := &leaderPipeline{
+		AppendPipeline: p, id: id, commits: t.commits, disk: t.disk,
+		answers: make(chan raft.AppendFuture), closed: make(chan struct{}),
+	}
+	go out.relay() // ends with Close, which Raft calls
+	return out, nil
 }
 
 // RequestPreVote implements raft.WithPreVote.
@@ -153,9 +161,41 @@ func (t *leaderTransport) Close() error {
 	return nil
 }
 
+// leaderPipeline is a pipeline that looks at the answers.
 type leaderPipeline struct {
 	raft.AppendPipeline
-	disk *diskGuard
+	id      raft.ServerID
+	commits *commits
+	disk    *diskGuard
+	answers chan raft.AppendFuture
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (p *leaderPipeline) relay() {
+	in := p.AppendPipeline.Consumer()
+	for {
+		select {
+		case f := <-in:
+			p.commits.stored(p.id, f.Request(), f.Response())
+			select {
+			case p.answers <- f:
+			case <-p.closed:
+				return
+			}
+		case <-p.closed:
+			return
+		}
+	}
+}
+
+// Consumer implements raft.AppendPipeline.
+func (p *leaderPipeline) Consumer() <-chan raft.AppendFuture { return p.answers }
+
+// Close implements raft.AppendPipeline.
+func (p *leaderPipeline) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return p.AppendPipeline.Close()
 }
 
 // AppendEntries implements raft.AppendPipeline.

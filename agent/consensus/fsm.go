@@ -50,6 +50,9 @@ type fsm struct {
 	// must not be passed over.
 	starting atomic.Bool
 
+	// applied is called after each command, must be quick, and may be nil.
+	applied func(position)
+
 	// stopped is set for good when an entry cannot be applied here; from
 	// then on the tables do not move.
 	stopOnce sync.Once
@@ -98,6 +101,9 @@ func (f *fsm) Apply(l *raft.Log) any {
 		// this version, and would apply what this one cannot.
 		return f.halt(fmt.Errorf("log entry %d cannot be read by this version of stackato-agent: %w: "+
 			"install the version that the other controllers run and start it again", l.Index, err))
+	}
+	if f.applied != nil {
+		defer f.applied(position{l.Index, l.Term})
 	}
 	if known, ok := f.requests.get(p.ID); ok {
 		f.state.commit(nil, l.Index)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -48,16 +49,14 @@ func (n *Node) leadLoop(ctx context.Context) {
 // function ends it and waits.
 func (n *Node) startLeading(ctx context.Context) func() {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.lead(ctx, n.raft.CurrentTerm())
-	}()
+	var work sync.WaitGroup
+	work.Go(func() { n.lead(ctx, n.raft.CurrentTerm()) })
+	work.Go(func() { n.tellCommits(ctx) })
 	return func() {
 		n.leadTerm.Store(0)
 		n.contacts.lost()
 		cancel()
-		<-done
+		work.Wait()
 	}
 }
 

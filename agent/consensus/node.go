@@ -69,12 +69,15 @@ type Node struct {
 
 	// leadTerm is the term in which this node leads and has applied its
 	// term_started command, 0 otherwise.
-	leadTerm  atomic.Uint64
-	contacts  *contacts
-	leaders   *leaderWatch
-	reads     *batcher      // ReadIndex of this node's callers
-	verifies  *batcher      // leadership checks on the leader
-	diskFault chan struct{} // wakes leadLoop
+	leadTerm atomic.Uint64
+	contacts *contacts
+	commits  *commits
+	// toFollowers is Raft's own transport.
+	toFollowers raft.Transport
+	leaders     *leaderWatch
+	reads       *batcher      // ReadIndex of this node's callers
+	verifies    *batcher      // leadership checks on the leader
+	diskFault   chan struct{} // wakes leadLoop
 
 	ctx       context.Context // ends when the node closes
 	end       context.CancelFunc
@@ -92,7 +95,8 @@ func Open(cfg Config, reg *Registry) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, reg: reg, fsm: f, contacts: newContacts(), leaders: newLeaderWatch(), diskFault: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, log: cfg.Logger, reg: reg, fsm: f, contacts: newContacts(), commits: newCommits(), leaders: newLeaderWatch(), diskFault: make(chan struct{}, 1)}
+	f.applied = n.commits.apply
 	n.ctx, n.end = context.WithCancel(context.Background())
 	n.reads = &batcher{life: n.ctx, call: n.askReadIndex}
 	n.verifies = &batcher{life: n.ctx, call: n.verify}
@@ -111,7 +115,8 @@ func Open(cfg Config, reg *Registry) (*Node, error) {
 			Stream: streamLayer{cfg.Stream}, MaxPool: 3, Timeout: 10 * time.Second, Logger: hlog,
 		})
 	}
-	trans := &leaderTransport{n.trans, n.contacts, n.disk}
+	trans := &leaderTransport{n.trans, n.contacts, n.commits, n.disk}
+	n.toFollowers = trans
 	f.starting.Store(true)
 	n.raft, err = raft.NewRaft(n.raftConfig(hlog), f, &guardedLog{LogStore: n.store.logs, guard: n.disk},
 		&guardedStable{n.store.stable, n.disk}, n.store.snapshots, trans)

@@ -13,7 +13,7 @@ type Timing struct {
 	Heartbeat   time.Duration // a follower without contact for 1–2 × this starts an election
 	Election    time.Duration // a candidate without result for 1–2 × this starts anew
 	LeaderLease time.Duration // a leader without a quorum for this steps down
-	Commit      time.Duration // idle time after which the commit index is sent along
+	Commit      time.Duration // idle time after which the commit index is sent along, had [Node] failed to tell it at once
 }
 
 // TimingProfile returns the timers of a named profile.
@@ -24,9 +24,9 @@ type Timing struct {
 func TimingProfile(name string) (Timing, error) {
 	switch name {
 	case "lan":
-		return Timing{400 * time.Millisecond, 400 * time.Millisecond, 300 * time.Millisecond, 20 * time.Millisecond}, nil
+		return Timing{400 * time.Millisecond, 400 * time.Millisecond, 300 * time.Millisecond, 200 * time.Millisecond}, nil
 	case "wan":
-		return Timing{2500 * time.Millisecond, 2500 * time.Millisecond, 2 * time.Second, 50 * time.Millisecond}, nil
+		return Timing{2500 * time.Millisecond, 2500 * time.Millisecond, 2 * time.Second, 500 * time.Millisecond}, nil
 	}
 	return Timing{}, fmt.Errorf("unknown timing profile %q: use lan or wan", name)
 }
