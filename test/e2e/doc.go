@@ -2,7 +2,10 @@
 // unmodified cf command line against clusters whose nodes are containers.
 //
 // testdata/script holds what a person would type. Each file is a script of
-// its own, with an organization, a space and a log-in of its own; the
+// its own, with an organization, a space and a log-in of its own. Those of
+// testdata/operator change settings and run one after the other, with a web
+// server, an authority and a proxy of the test's outside the cluster; the
+// long run adds languages, large and outside. The
 // commands beside those of testscript are:
 //
 //	cf ARGS…                          the cf command line
