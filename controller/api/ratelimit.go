@@ -82,7 +82,8 @@ func (l *limiter) makeRoom(now time.Time) {
 // says so in the header, and reports whether it is one too many.
 func (a *API) limit(header http.Header, r *http.Request, user *Identity) bool {
 	limits := a.RateLimits()
-	key, limit := "", limits.Address
+	limit := limits.Address
+	var key string
 	switch {
 	case user == nil:
 		key = "address " + clientaddr.Of(r)
