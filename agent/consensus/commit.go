@@ -69,7 +69,7 @@ func (c *commits) observe(args *raft.AppendEntriesRequest) {
 	defer c.mu.Unlock()
 	if args.Term > c.sent.Term {
 		clear(c.has)
-		c.sent = raft.AppendEntriesRequest{RPCHeader: args.RPCHeader, Term: args.Term, Leader: args.Leader}
+		c.sent = raft.AppendEntriesRequest{RPCHeader: args.RPCHeader, Term: args.Term}
 	}
 }
 

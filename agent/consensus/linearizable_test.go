@@ -122,6 +122,9 @@ func TestLinearizable(t *testing.T) {
 			}
 			wg.Wait()
 			c.net.heal()
+			for _, n := range c.nodes { // one that was cut off has to find the leader first
+				eventually(t, "a leader for "+string(n.id), func() bool { return n.ReadIndex(t.Context()) == nil })
+			}
 			// All see the same in the end.
 			for key := range 4 {
 				want := fresh(t, c.nodes[0], fmt.Sprint(key))
