@@ -43,8 +43,8 @@ func TestReadme(t *testing.T) {
 			typed = append(typed, line)
 		}
 	}
-	languages := readText(t, "test/e2e/testdata/languages/samples.txtar")
 	for _, sample := range left {
+		languages := readText(t, "test/e2e/testdata/languages/"+sample+".txtar")
 		if !strings.Contains(languages, "$SAMPLES/"+sample+"/manifest.yml") {
 			t.Errorf("the README pushes samples/%s, and no test does", sample)
 		}
