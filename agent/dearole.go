@@ -294,7 +294,7 @@ func (f fenceRouters) Withdraw(ctx context.Context, w routing.Withdrawal) error 
 		}
 		group.Go(func() error {
 			_, err := rpc.Call(ctx, f.r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodWithdraw, &w)
-			if errors.Is(err, rpcerr.Unavailable) && !f.r.seen(n.ID) {
+			if (errors.Is(err, rpcerr.Unavailable) || errors.Is(err, rpcerr.Deadline)) && !f.r.seen(n.ID) {
 				return nil // a router that is down sends nothing
 			}
 			return err

@@ -3,13 +3,11 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/stackato/stackato/agent/consensus"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
-	"github.com/stackato/stackato/wire/rpcerr"
 )
 
 // maxAssignmentWait bounds how long a node waits for news in one call.
@@ -187,10 +185,6 @@ type Peers struct{ Client *rpc.Client }
 // Apply implements consensus.Peers.
 func (p Peers) Apply(ctx context.Context, id node.ID, addr string, prop consensus.Proposal) (uint64, []byte, error) {
 	r, err := rpc.Call(ctx, p.Client, rpc.Target{ID: id, Addr: addr}, MethodApply, &ApplyRequest{prop})
-	if errors.Is(err, rpcerr.Unavailable) && !rpcerr.Retryable(err) {
-		// The connection broke in the middle: it may have been applied.
-		return 0, nil, rpcerr.New(rpcerr.Deadline, "%w", err)
-	}
 	if err != nil {
 		return 0, nil, err
 	}

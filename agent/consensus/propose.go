@@ -134,6 +134,9 @@ func (n *Node) apply(ctx context.Context, p Proposal) (uint64, outcome, error) {
 		future = n.raft.Apply(data, enqueue)
 		return future
 	}); err != nil {
+		if errors.Is(err, error(errStopping)) { // the others may commit what this node has sent
+			err = rpcerr.New(rpcerr.Deadline, "whether the change was made is not known: %v", err)
+		}
 		return 0, outcome{}, err
 	}
 	return future.Index(), future.Response().(outcome), nil

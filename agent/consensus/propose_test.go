@@ -146,6 +146,29 @@ func TestLostAnswerIsAskedAgain(t *testing.T) {
 	}
 }
 
+// A write that is on its way when its leader stops may be committed by the
+// others, and nobody may be told that nothing was done.
+func TestOutcomeIsUnknownWhenTheLeaderStops(t *testing.T) {
+	c := startCluster(t, 3)
+	leader := c.leader()
+	for _, n := range c.others(leader) {
+		c.net.isolate(n.id)
+	}
+	before := leader.raft.LastIndex()
+	got := make(chan error, 1)
+	go func() {
+		_, err := cmdAdd.Propose(testContext(t), leader, kvSet{"sum", 1})
+		got <- err
+	}()
+	eventually(t, "the write is in the leader's log", func() bool { return leader.raft.LastIndex() > before })
+	if err := leader.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; !errors.Is(err, rpcerr.Deadline) || errors.Is(err, rpcerr.Unavailable) {
+		t.Fatalf("want code deadline only: %v", err)
+	}
+}
+
 func TestUnknownOutcomeIsSaid(t *testing.T) {
 	c := newTestCluster(t)
 	c.change = func(cfg *Config) { cfg.LeaderWait = 300 * time.Millisecond }

@@ -19,7 +19,7 @@ const (
 	CodeForbidden    = "forbidden"    // the caller may not: 403
 	CodeUnavailable  = "unavailable"  // a node does not answer, or no quorum: 503
 	CodeNoPrimary    = "no_primary"   // no Primary elected: 503
-	CodeTimeout      = "timeout"      // it took too long; the outcome is unknown: 504
+	CodeTimeout      = "timeout"      // no answer in time, or it broke off; the outcome is unknown: 504
 	CodeInternal     = "internal"     // a defect or a broken machine: 500
 )
 
@@ -94,10 +94,8 @@ func wireError(err error) *Error {
 		}
 	case errors.As(err, &rule):
 		out.ErrCode, out.Message, out.ErrHint = CodeRefused, rule.Reason, rule.Hint
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled): // Canceled: the server stops
 		out.ErrCode = CodeTimeout
-	case errors.Is(err, context.Canceled): // the server stops
-		out.ErrCode = CodeUnavailable
 	}
 	if errors.As(err, &h) {
 		out.ErrHint = h.Hint()

@@ -57,6 +57,9 @@ func (c *Client) post(ctx context.Context, t Target, method string, req any) (*h
 	if err != nil {
 		return nil, fmt.Errorf("encode the request of %s: %w", method, err)
 	}
+	if c.closing.Err() != nil {
+		return nil, rpcerr.New(rpcerr.Unavailable, "call to %s: this node is stopping", t).WithRetryable(false)
+	}
 	u := url.URL{Scheme: "https", Host: t.poolKey(), Path: pathPrefix + method}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
@@ -105,15 +108,15 @@ func (c *Client) explain(ctx context.Context, t Target, err error) error {
 	case errors.As(err, &known):
 		return known
 	case c.closing.Err() != nil:
-		return rpcerr.New(rpcerr.Unavailable, "call to %s: this node is stopping", t).WithRetryable(false)
+		return rpcerr.New(rpcerr.Deadline, "call to %s: this node is stopping, the outcome is unknown", t)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return rpcerr.New(rpcerr.Deadline, "node %s did not answer in time: %w", t, context.DeadlineExceeded)
 	case ctx.Err() != nil:
-		return rpcerr.New(rpcerr.Unavailable, "call to %s: %w", t, ctx.Err()).WithRetryable(false)
+		return rpcerr.New(rpcerr.Deadline, "call to %s: %w", t, ctx.Err())
 	case errors.As(err, &dial):
 		return rpcerr.New(rpcerr.Unavailable, "node %s cannot be reached: %w", t, err)
 	}
-	return rpcerr.New(rpcerr.Unavailable, "the connection to node %s was lost, the outcome is unknown: %w", t, err).WithRetryable(false)
+	return rpcerr.New(rpcerr.Deadline, "the connection to node %s was lost, the outcome is unknown: %w", t, err)
 }
 
 func withDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

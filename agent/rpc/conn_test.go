@@ -64,7 +64,7 @@ func TestAnonymousConnectionsAreBounded(t *testing.T) {
 		}
 	}
 	late := anonymous(t, c, c.ca.Digest())
-	if err := call(late, rpc.Anonymous); !errors.Is(err, rpcerr.Unavailable) {
+	if err := call(late, rpc.Anonymous); !errors.Is(err, rpcerr.Deadline) {
 		t.Errorf("third connection: %v", err)
 	}
 	if err := call(client(t, c.join(node.Base)), rpc.Member); err != nil {

@@ -202,7 +202,7 @@ func TestCloseConnsOf(t *testing.T) {
 	if n := s.CloseConnsOf(gone.id); n != 1 {
 		t.Errorf("closed %d", n)
 	}
-	if _, err := a.Next(); !errors.Is(err, rpcerr.Unavailable) {
+	if _, err := a.Next(); !errors.Is(err, rpcerr.Deadline) {
 		t.Errorf("closed connection: %v", err)
 	}
 	waiting := make(chan error, 1)
@@ -270,7 +270,7 @@ func TestDeadPeer(t *testing.T) {
 	}()
 	start := time.Now()
 	_, err := rpc.Call(t.Context(), cl, s.target(), hanging, &rpc.Empty{})
-	if !errors.Is(err, rpcerr.Unavailable) || rpcerr.Retryable(err) || time.Since(start) > 5*time.Second {
+	if !errors.Is(err, rpcerr.Deadline) || rpcerr.Retryable(err) || time.Since(start) > 5*time.Second {
 		t.Errorf("%v after %s; want the loss to be noticed long before the deadline", err, time.Since(start))
 	}
 }

@@ -29,8 +29,8 @@ const (
 	Denied             Code = "denied"              // the caller is known and may not
 	Unauthenticated    Code = "unauthenticated"     // the caller did not prove who it is
 	Invalid            Code = "invalid"             // the request makes no sense
-	Unavailable        Code = "unavailable"         // nobody can answer now: no leader, node away, shutting down
-	Deadline           Code = "deadline"            // it took too long; the outcome is unknown
+	Unavailable        Code = "unavailable"         // nobody can do it now: no leader, node away; nothing was done
+	Deadline           Code = "deadline"            // no answer, because of time or a lost connection; the outcome is unknown
 	Exhausted          Code = "exhausted"           // rate or size limit reached
 	Precondition       Code = "precondition"        // a rule forbids it in the present state
 	UnsupportedVersion Code = "unsupported_version" // the other side speaks another version
@@ -144,9 +144,8 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns the cause on the side where the error was made.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Of returns the code of err: "" for nil, Deadline for an exceeded context
-// deadline, Unavailable for a cancelled context, Internal for an error
-// without a known code.
+// Of returns the code of err: "" for nil, Deadline for a context that has
+// ended, Internal for an error without a known code.
 func Of(err error) Code {
 	if err == nil {
 		return ""
@@ -181,10 +180,8 @@ func From(err error) *Error {
 		out.ErrCode = Code(c.Code())
 	case errors.As(err, &k):
 		out.ErrCode = k
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		out.ErrCode = Deadline
-	case errors.Is(err, context.Canceled):
-		out.ErrCode = Unavailable
 	}
 	if errors.As(err, &h) {
 		out.ErrHint = h.Hint()
