@@ -55,7 +55,7 @@ func TestCommonNamesTheField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Common){
-		"Dir":                           func(c *Common) { c.Dir = "x" },
+		`path "x" of Dir`:               func(c *Common) { c.Dir = "x" },
 		"NodeName and NodeID":           func(c *Common) { c.NodeID = "" },
 		"TLS files":                     func(c *Common) { c.TLS.Key = "" },
 		"BootstrapExpect is 3":          func(c *Common) { c.Server, c.BootstrapExpect = true, 3 },

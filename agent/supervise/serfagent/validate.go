@@ -21,7 +21,7 @@ type Common struct {
 func (c Common) Validate() error {
 	switch {
 	case !filepath.IsAbs(c.Dir):
-		return fmt.Errorf("Dir %q is not an absolute path", c.Dir)
+		return fmt.Errorf("path %q of Dir is not absolute", c.Dir)
 	case c.NodeName == "" || c.NodeID == "":
 		return errors.New("NodeName and NodeID are needed")
 	case c.TLS.CA == "" || c.TLS.Cert == "" || c.TLS.Key == "":
