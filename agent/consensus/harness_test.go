@@ -124,6 +124,8 @@ type testNet struct {
 	cut   map[[2]node.ID]bool // from, to
 	// loseAnswers makes that many forwarded writes lose their answers.
 	loseAnswers atomic.Int64
+	// denyAfterLoss makes others refuse who lost an answer.
+	denyAfterLoss atomic.Bool
 }
 
 func (n *testNet) open(from, to node.ID) bool {
@@ -256,6 +258,9 @@ func (p *testPeers) Apply(ctx context.Context, id node.ID, _ string, prop Propos
 	index, result, err := n.ApplyLocal(ctx, prop)
 	if !p.net.open(id, p.from) || err == nil && p.net.loseAnswers.Add(-1) >= 0 {
 		return 0, nil, rpcerr.New(rpcerr.Deadline, "the answer is lost").WithRetryable(true)
+	}
+	if p.net.denyAfterLoss.Load() && p.net.loseAnswers.Load() < 0 {
+		return 0, nil, rpcerr.New(rpcerr.Denied, "node %s is not a controller", p.from)
 	}
 	if err != nil { // as over the wire: the cause does not travel
 		e := *rpcerr.From(err)

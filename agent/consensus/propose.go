@@ -56,7 +56,7 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (json.RawMessage, error)
 		unknown = true // until it shows here
 		return n.fsm.state.WaitApplied(ctx, index)
 	})
-	if err != nil && unknown && errors.Is(err, rpcerr.Unavailable) {
+	if err != nil && unknown && !decided(err) {
 		e := rpcerr.From(err)
 		// %v: as a cause it would still be Unavailable, which says that nothing was done.
 		return nil, rpcerr.New(rpcerr.Deadline, "whether the change was made is not known: %v", err).WithHint("%s", e.ErrHint)
@@ -65,6 +65,19 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (json.RawMessage, error)
 		return nil, err
 	}
 	return result, nil
+}
+
+// decided reports whether an error is the state machine's answer to the
+// request, which an earlier attempt may have brought there. These codes come
+// from before it: nobody leads, a controller that was just demoted may not ask
+// any more, or members do not know the command.
+func decided(err error) bool {
+	for _, c := range []rpcerr.Code{rpcerr.Unavailable, rpcerr.Denied, rpcerr.Unauthenticated, rpcerr.UnsupportedVersion} {
+		if errors.Is(err, c) {
+			return false
+		}
+	}
+	return true
 }
 
 // ApplyLocal applies p if this node leads. It is the receiving end of a

@@ -185,6 +185,16 @@ func TestUnknownOutcomeIsSaid(t *testing.T) {
 	if v, err := cmdAdd.Propose(testContext(t), follower, kvSet{"sum", 1}, WithID("r")); err != nil || v != 1 {
 		t.Fatalf("second try: %d, %v", v, err)
 	}
+	// Done, and then the proposer is no controller any more: its own doing.
+	c.net.loseAnswers.Store(1)
+	c.net.denyAfterLoss.Store(true)
+	if _, err := cmdAdd.Propose(testContext(t), follower, kvSet{"sum", 1}); !errors.Is(err, rpcerr.Deadline) || errors.Is(err, rpcerr.Denied) {
+		t.Fatalf("want code deadline only: %v", err)
+	}
+	if _, err := cmdAdd.Propose(testContext(t), follower, kvSet{"sum", 1}); !errors.Is(err, rpcerr.Denied) {
+		t.Fatalf("a first try that is refused did nothing: %v", err)
+	}
+	c.net.denyAfterLoss.Store(false)
 	// Nobody reached: surely nothing done.
 	c.net.isolate(follower.id)
 	eventually(t, "the follower has lost its leader", func() bool { _, _, ok := follower.Leader(); return !ok })
