@@ -128,6 +128,7 @@ func pausedWithApps(t *testing.T, c *cloud) {
 	must(t, err)
 	defer l.stop()
 
+	others := containerIDs(ctx, t, c.without(primary), app)
 	must(t, primary.Pause(ctx))
 	t.Cleanup(func() { _ = primary.Unpause(context.Background()) }) // in case of a failure
 	began := time.Now()
@@ -143,6 +144,13 @@ func pausedWithApps(t *testing.T, c *cloud) {
 		}
 		return exactly(ctx, c.without(primary), app, 3)
 	})
+	// A new leader must not take the nodes for lost that it has not heard of yet.
+	now := containerIDs(ctx, t, c.without(primary), app)
+	for id := range others {
+		if !now[id] {
+			t.Errorf("container %s of a node that was up has been replaced", id[:12])
+		}
+	}
 	must(t, primary.Unpause(ctx))
 	must(t, c.WaitHealthy(ctx))
 	u.await("three instances and no more", func() error { return exactly(ctx, c.Nodes(), app, 3) })

@@ -165,3 +165,17 @@ func exactly(ctx context.Context, nodes []*cluster.Node, app string, count int) 
 	}
 	return nil
 }
+
+// containerIDs are the containers of an app on some nodes.
+func containerIDs(ctx context.Context, t *testing.T, nodes []*cluster.Node, app string) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for _, n := range nodes {
+		list, err := containers(ctx, n, app)
+		must(t, err)
+		for _, k := range list {
+			out[k.ID] = true
+		}
+	}
+	return out
+}

@@ -46,7 +46,7 @@ func checkDetails(t *testing.T, n *node) {
 		}
 		server, _ := self.Config["Server"].(map[string]any)
 		for key, want := range map[string]any{
-			"MinHeartbeatTTL": 2e9, "HeartbeatGrace": 5e9, "FailoverHeartbeatTTL": 10e9,
+			"MinHeartbeatTTL": 2e9, "HeartbeatGrace": 5e9, "FailoverHeartbeatTTL": 35e9,
 			"EventBufferSize": 1e4, "RaftMultiplier": 1.0, "MaxHeartbeatsPerSecond": 250.0,
 		} {
 			if server[key] != want {

@@ -32,7 +32,10 @@ func Render(c Config) ([]byte, error) {
 		},
 		"acl": object{"enabled": true},
 		// Several event streams and calls come from one address: the agent's.
-		"limits":    object{"http_max_conns_per_client": 1000, "rpc_max_conns_per_client": 1000},
+		"limits": object{"http_max_conns_per_client": 1000, "rpc_max_conns_per_client": 1000},
+		"rpc": object{
+			"keep_alive_interval": c.Timing.KeepAlive.String(), "connection_write_timeout": c.Timing.WriteTimeout.String(),
+		},
 		"log_level": "INFO",
 		// SIGTERM stops and keeps the place, SIGINT leaves.
 		"leave_on_terminate":          false,

@@ -16,8 +16,17 @@ type Timing struct {
 	MaxHeartbeatsPerSecond float64
 	// FailoverHeartbeatTTL is the time that clients have after a change of
 	// leader. Nomad's default of 5 min would hide every node lost together
-	// with the leader.
+	// with the leader. It must be more than 30 s: a client that was told that
+	// there is no leader tries again after 15 to 30 s (client/client.go,
+	// registerRetryIntv), and if it comes too late all its instances are
+	// replaced, of every node at once.
 	FailoverHeartbeatTTL time.Duration
+	// KeepAlive and WriteTimeout bound how long a call waits for a server that
+	// is frozen or whose machine has lost its power: connections are probed
+	// each KeepAlive, and end when nothing is heard for WriteTimeout. With
+	// Nomad's 30 s and 10 s heartbeats that were on their way to a leader that
+	// froze came too late for the next one.
+	KeepAlive, WriteTimeout time.Duration
 	// Stabilization is how long a new server must be healthy before it votes;
 	// used only when a cluster is made.
 	Stabilization time.Duration
@@ -27,7 +36,8 @@ type Timing struct {
 func LAN() Timing {
 	return Timing{
 		RaftMultiplier: 1, MinHeartbeatTTL: 2 * time.Second, HeartbeatGrace: 5 * time.Second,
-		MaxHeartbeatsPerSecond: 250, FailoverHeartbeatTTL: 10 * time.Second, Stabilization: 10 * time.Second,
+		MaxHeartbeatsPerSecond: 250, FailoverHeartbeatTTL: 35 * time.Second, Stabilization: 10 * time.Second,
+		KeepAlive: time.Second, WriteTimeout: 4 * time.Second,
 	}
 }
 
@@ -36,6 +46,7 @@ func WAN() Timing {
 	return Timing{
 		RaftMultiplier: 5, MinHeartbeatTTL: 10 * time.Second, HeartbeatGrace: 20 * time.Second,
 		MaxHeartbeatsPerSecond: 50, FailoverHeartbeatTTL: 60 * time.Second, Stabilization: 10 * time.Second,
+		KeepAlive: 5 * time.Second, WriteTimeout: 10 * time.Second,
 	}
 }
 
@@ -44,7 +55,7 @@ func (t Timing) validate() error {
 		return errors.New("nomad: Timing.RaftMultiplier must be 1 to 10")
 	}
 	if t.MinHeartbeatTTL <= 0 || t.HeartbeatGrace <= 0 || t.FailoverHeartbeatTTL <= 0 ||
-		t.MaxHeartbeatsPerSecond <= 0 || t.Stabilization <= 0 {
+		t.MaxHeartbeatsPerSecond <= 0 || t.Stabilization <= 0 || t.KeepAlive <= 0 || t.WriteTimeout <= 0 {
 		return errors.New("nomad: every field of Timing must be above zero")
 	}
 	return nil
