@@ -115,7 +115,7 @@ func TestJobSaysWhereAndHowBig(t *testing.T) {
 	p.pass(1)
 	want := jobs.App(jobs.Process{
 		App: p.app, GUID: p.web, Type: "web", Version: "v1", Instances: 1, Size: jobs.Size{MemoryMB: 64, DiskMB: 128},
-		Image: "stack:1", Placement: jobs.Placement{Zone: "gold", Stack: "stackato"},
+		Image: "stack:1", Placement: jobs.Placement{Zone: "gold", Stack: "stack:1"},
 	})
 	if diff := cmp.Diff(want, p.nomad.Spec(jobs.AppID(p.web, "v1"))); diff != "" {
 		t.Errorf("job (-want +got):\n%s", diff)
