@@ -18,7 +18,7 @@ func tooMuchDisk(limit int) string {
 }
 
 // indexes returns one status for each index of a process that there should
-// be: of several, the one that says most.
+// be.
 func indexes(r *request, p cf.Process, all []instance.Status) []instance.Status {
 	out := make([]instance.Status, p.Instances)
 	for i := range out {
@@ -32,16 +32,35 @@ func indexes(r *request, p cf.Process, all []instance.Status) []instance.Status 
 	if d, active := r.view.ActiveDeployment(p.AppGUID); active && d.ProcessGUID == p.GUID {
 		wanted[d.NewVersion] = 2
 	}
+	fillIndexes(out, all, wanted)
+	return out
+}
+
+// fillIndexes gives each index, of several instances of the wanted versions,
+// the one that says most; of two that say the same that of the version with
+// the higher number. Versions have indexes of their own: while there are two
+// of them an index without an instance stands for one that another has too
+// many.
+func fillIndexes(out, all []instance.Status, wanted map[string]int) {
+	var spare []instance.Status
 	for _, s := range all {
 		if s.Index < 0 || s.Index >= len(out) || wanted[s.Version] == 0 || rank(s.State) == 0 {
 			continue
 		}
 		is, was := rank(s.State)*4+wanted[s.Version], rank(out[s.Index].State)*4+wanted[out[s.Index].Version]
 		if is > was || is == was && s.Since.After(out[s.Index].Since) {
-			out[s.Index] = s
+			s, out[s.Index] = out[s.Index], s
+		}
+		if s.State == instance.Running {
+			spare = append(spare, s)
 		}
 	}
-	return out
+	for i := range out {
+		if len(wanted) > 1 && len(spare) > 0 && out[i].State == instance.Down {
+			out[i], spare = spare[0], spare[1:]
+			out[i].Index = i
+		}
+	}
 }
 
 // rank orders states by how much they say; 0 is not shown.

@@ -86,10 +86,18 @@ func fullBlobDisk(t *testing.T, c *cloud) {
 	u := c.newUser(t)
 	ctx := bounded(t, 4*time.Minute)
 	app := u.push("before", 1)
+	u.push("calm", 1)
 	l, err := c.startLoad(ctx, appURL("before"))
 	must(t, err)
 	defer l.stop()
 	fill := cluster.DataDir + "/fill"
+	free := func(ctx context.Context) {
+		for _, n := range c.Nodes()[:3] {
+			_, err := n.Exec(ctx, "rm", "-f", fill)
+			must(t, err)
+		}
+	}
+	defer free(context.WithoutCancel(ctx)) // also for the tests that follow a failure
 	for _, n := range c.Nodes()[:3] {
 		_, err := n.Exec(ctx, "sh", "-c", `fallocate -l $(($(df --output=avail -k "$1" | tail -1) - 900 * 1024))K "$2"`, "sh", cluster.DataDir, fill)
 		must(t, err)
@@ -115,16 +123,14 @@ func fullBlobDisk(t *testing.T, c *cloud) {
 		}
 		return nil
 	})
-	u.run("restart", "before", "--strategy", "rolling")
+	u.run("restart", "calm", "--strategy", "rolling") // cf would stage the other one, whose last upload failed
 	if count, failed := l.stop(); len(failed) > 0 {
 		t.Errorf("%d of %d requests failed, first: %s", len(failed), count, failed[0])
 	}
-	for _, n := range c.Nodes()[:3] {
-		_, err := n.Exec(ctx, "rm", fill)
-		must(t, err)
-	}
+	free(ctx)
 	u.push("before", 2)
 	u.run("delete", "before", "-r", "-f")
+	u.run("delete", "calm", "-r", "-f")
 	u.run("delete", "new", "-r", "-f")
 }
 
