@@ -56,9 +56,8 @@ vuln: ## known vulnerabilities in what is imported (asks vuln.go.dev)
 	@scripts/tools govulncheck
 	bin/govulncheck ./...
 
-bench: ## the figures of docs/benchmarks.md
-	@scripts/tools
-	PATH="$(CURDIR)/bin:$$PATH" go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
+bench: ## the figures of docs/benchmarks.md (as root, on an idle machine, with make micro up)
+	@scripts/bench
 
 clean: ## delete build output (tools stay in the cache of this machine)
 	rm -rf bin build
