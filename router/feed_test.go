@@ -148,7 +148,7 @@ func TestMetrics(t *testing.T) {
 // made only to what a node calls the same instance.
 func TestStaleTableIsConfirmed(t *testing.T) {
 	var mu sync.Mutex
-	asked := map[string]int{}
+	asked, lost := map[string]int{}, false
 	wrong := errors.New("this port belongs to another instance")
 	feed := newControllers()
 	r := start(t, feed, func(c *router.Config) {
@@ -156,7 +156,7 @@ func TestStaleTableIsConfirmed(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			asked[node+" "+allocID+" "+address]++
-			if allocID == "reused" {
+			if allocID == "reused" || lost {
 				return wrong
 			}
 			return nil
@@ -189,9 +189,13 @@ func TestStaleTableIsConfirmed(t *testing.T) {
 		t.Error("a request reached another tenant's app")
 	}
 	mu.Lock()
-	defer mu.Unlock()
-	if asked["node-1 same "+same.Address] != 1 || asked["node-1 reused "+reused.Address] == 0 {
-		t.Errorf("asked %v, want once for the good one", asked)
+	if asked["node-1 same "+same.Address] != 10 || asked["node-1 reused "+reused.Address] == 0 {
+		t.Errorf("asked %v, want once for each connection to the good one", asked)
+	}
+	lost = true
+	mu.Unlock()
+	if got := r.get(t, "http://app.example.com/"); got.StatusCode != http.StatusBadGateway {
+		t.Errorf("got %d %q of a port that has just become another's", got.StatusCode, got.text)
 	}
 }
 

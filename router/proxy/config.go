@@ -70,7 +70,6 @@ type Limits struct {
 	DialTimeout     time.Duration // of a connection to a backend; default 5 s
 	SystemPing      time.Duration // a controller's silence before it is asked whether it lives, and bound of that; default 2 s
 	ConfirmTimeout  time.Duration // of Confirm; default 2 s
-	ConfirmFor      time.Duration // how long a confirmation holds; default 5 s
 	BackendIdle     time.Duration // of a kept-alive connection to a backend; default 1.5 s: apps close theirs after 2 s and more
 	Eject           time.Duration // how long a failed backend is left alone; default 30 s
 	Attempts        int           // backends that are tried; default 3
@@ -87,7 +86,6 @@ func (l *Limits) setDefaults() {
 	l.DialTimeout = or(l.DialTimeout, 5*time.Second)
 	l.SystemPing = or(l.SystemPing, 2*time.Second)
 	l.ConfirmTimeout = or(l.ConfirmTimeout, 2*time.Second)
-	l.ConfirmFor = or(l.ConfirmFor, 5*time.Second)
 	l.BackendIdle = or(l.BackendIdle, 1500*time.Millisecond)
 	l.Eject = or(l.Eject, 30*time.Second)
 	l.Attempts = or(l.Attempts, 3)

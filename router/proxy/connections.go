@@ -99,11 +99,12 @@ func (p *Proxy) dialer(b *table.Backend) func(context.Context, string, string) (
 // who wait for the answer must not ask one after the other.
 const refusedFor = time.Second
 
-// confirmation remembers what a node says about an instance's port. One question
-// at a time is asked; whoever waits for it shares the answer.
+// confirmation asks a node about an instance's port, one question at a time. A
+// yes holds for one connection: a moment later the port can be another's. A no
+// is remembered for a while.
 type confirmation struct {
 	mu    sync.Mutex
-	until time.Time
+	until time.Time // err holds
 	err   error
 }
 
@@ -116,7 +117,6 @@ func (c *confirmation) confirm(ctx context.Context, p *Proxy, b *table.Backend) 
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConfirmTimeout)
 	defer cancel()
 	c.err = p.cfg.Confirm(ctx, b.Node, b.Address, b.AllocID)
-	c.until = time.Now().Add(p.cfg.ConfirmFor)
 	if c.err != nil {
 		p.metrics.unconfirmed.Inc()
 		c.until = time.Now().Add(refusedFor)

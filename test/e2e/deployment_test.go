@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func deploying(
 		t.Errorf("%d of %d requests failed, first: %s", len(failed), count, failed[0])
 	}
 	if fewest < instances {
-		t.Errorf("only %d of %d instances answered at some time", fewest, instances)
+		t.Errorf("only %d of %d instances answered at some time: %s", fewest, instances, strings.Join(w.then, "; "))
 	}
 	u.run("delete", name, "-r", "-f")
 }

@@ -77,8 +77,9 @@ type watch struct {
 
 	mu       sync.Mutex
 	rounds   int
-	fewest   int // that answered at one time
-	most     int // that ran at one time
+	fewest   int      // that answered at one time
+	then     []string // what there was at that time
+	most     int      // that ran at one time
 	versions map[string]int
 }
 
@@ -100,6 +101,7 @@ func watchApp(ctx context.Context, app string, nodes []*cluster.Node) *watch {
 
 func (w *watch) look(ctx context.Context, app string, nodes []*cluster.Node) {
 	answering, running, versions := 0, 0, map[string]int{}
+	var found []string
 	for _, n := range nodes {
 		list, err := containers(ctx, n, app)
 		if err != nil {
@@ -110,10 +112,12 @@ func (w *watch) look(ctx context.Context, app string, nodes []*cluster.Node) {
 				continue
 			}
 			running++
-			if c.answers(ctx, n) {
+			began, answers := time.Now(), c.answers(ctx, n)
+			if answers {
 				answering++
 				versions[c.version()]++
 			}
+			found = append(found, fmt.Sprintf("%s %s %s answers: %v (%s)", n.Name, c.ID[:8], c.version(), answers, time.Since(began).Round(time.Millisecond)))
 		}
 	}
 	if ctx.Err() != nil {
@@ -122,6 +126,9 @@ func (w *watch) look(ctx context.Context, app string, nodes []*cluster.Node) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rounds++
+	if answering < w.fewest {
+		w.then = append(found, "at "+time.Now().Format(time.TimeOnly))
+	}
 	w.fewest, w.most, w.versions = min(w.fewest, answering), max(w.most, running), versions
 }
 
