@@ -99,7 +99,14 @@ func watchApp(ctx context.Context, app string, nodes []*cluster.Node) *watch {
 	return w
 }
 
+// atOnce is how long a round may take that says what there is at one time. A
+// connection that is begun while Docker sets up a network loses its first
+// packet and takes a second; meanwhile an instance of another node may have
+// gone because this one has come.
+const atOnce = 300 * time.Millisecond
+
 func (w *watch) look(ctx context.Context, app string, nodes []*cluster.Node) {
+	start := time.Now()
 	answering, running, versions := 0, 0, map[string]int{}
 	var found []string
 	for _, n := range nodes {
@@ -120,7 +127,7 @@ func (w *watch) look(ctx context.Context, app string, nodes []*cluster.Node) {
 			found = append(found, fmt.Sprintf("%s %s %s answers: %v (%s)", n.Name, c.ID[:8], c.version(), answers, time.Since(began).Round(time.Millisecond)))
 		}
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || time.Since(start) > atOnce {
 		return
 	}
 	w.mu.Lock()
