@@ -1,7 +1,7 @@
 #!/usr/bin/awk -f
 # Makes of the output of "go test -v" what is worth keeping: a line for each package with how many tests passed, failed and were
 # skipped, the name of each that did not pass, and of tests with nodes each result and what it said of itself.
-# usage: scripts/test long -v 2>&1 | tee FULL | scripts/test-summary >docs/test-long.log
+# usage: scripts/test long -v 2>&1 | tee FULL | scripts/test-summary.awk >docs/test-long.log
 function flush_said() {
 	for (i = 1; i <= lines; i++) print "    " said[i]
 	lines = 0
