@@ -137,7 +137,7 @@ func (f *Fence) postStopping(w http.ResponseWriter, r *http.Request, c Container
 	if ok && status.Address != "" && f.cfg.Routers != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), f.cfg.Timing.Withdraw)
 		defer cancel()
-		err := f.cfg.Routers.Withdraw(ctx, routing.Withdrawal{AllocID: status.AllocID, Address: status.Address})
+		err := f.cfg.Routers.Withdraw(ctx, routing.Withdrawal{AllocID: status.AllocID, Address: status.Address, Started: status.StartedAt()})
 		if err != nil {
 			f.cfg.Logger.Warn("not every router confirmed that an instance is out", "alloc", status.AllocID, "error", err)
 			_ = sleep(ctx, unconfirmed) // at most the bound

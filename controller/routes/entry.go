@@ -146,7 +146,7 @@ func (f *Feed) backends(e *entry) []routing.Backend {
 			}
 			out = append(out, routing.Backend{
 				Address: s.Address, AllocID: s.AllocID, AppGUID: p.app, AppName: p.name, Process: p.process,
-				Index: s.Index, Node: s.Node, Protocol: p.protocol,
+				Index: s.Index, Node: s.Node, Protocol: p.protocol, Started: s.StartedAt(),
 			})
 		}
 	}

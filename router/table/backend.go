@@ -35,10 +35,11 @@ type waiter struct {
 	closed atomic.Bool
 }
 
-// withdrawal is what takes the backend out: an instance at its address. Who may
-// speak for the one address cannot take out what is at another.
+// withdrawal is what takes the backend out: an instance at its address, since
+// its last start. Who may speak for the one address cannot take out what is at
+// another.
 func (b *Backend) withdrawal() routing.Withdrawal {
-	return routing.Withdrawal{AllocID: b.AllocID, Address: b.Address}
+	return routing.Withdrawal{AllocID: b.AllocID, Address: b.Address, Started: b.Started}
 }
 
 // InFlight is the number of requests that the backend works on.

@@ -373,6 +373,8 @@ func TestTombstones(t *testing.T) {
 		}
 	}
 	both := route("a", "", "1")
+	anew := route("a", "", "1")
+	anew.Backends[0].Started = 2
 	tests := []struct {
 		name string
 		then []*routing.Update
@@ -382,6 +384,7 @@ func TestTombstones(t *testing.T) {
 		{"the feed does not know yet", []*routing.Update{change(2, both)}, 0, false},
 		{"nor does the next controller", []*routing.Update{{Term: 1, Version: 1, Source: "b", Snapshot: true, Routes: []routing.Route{both}}}, 0, false},
 		{"dropped and there again", []*routing.Update{change(2, route("a", "")), change(3, both)}, 0, true},
+		{"started anew before the feed has dropped it", []*routing.Update{change(2, anew)}, 0, true},
 		{"named for long", []*routing.Update{change(2, both)}, time.Minute, true},
 	}
 	for _, tt := range tests {

@@ -25,11 +25,11 @@ func TestThreeNodes(t *testing.T) {
 		t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/script") })
 	}
 	t.Run("reads", func(t *testing.T) { readYourWrites(t, c) })
-	t.Run("zones", func(t *testing.T) { overZones(t, c) })
-	t.Run("strangers", func(t *testing.T) { strangers(t, c) })
 	t.Run("blobs", func(t *testing.T) { blobsOutliveAController(t, c) })
 	t.Run("nodes", func(t *testing.T) { c.runScripts(t, "testdata/nodes") })
 	if long {
+		t.Run("zones", func(t *testing.T) { overZones(t, c) })
+		t.Run("strangers", func(t *testing.T) { strangers(t, c) })
 		t.Run("pause", func(t *testing.T) { pausedWithApps(t, c) })
 		t.Run("off", func(t *testing.T) { allOff(t, c) })
 	}

@@ -40,6 +40,14 @@ type Status struct {
 	Usage    Usage  `json:"usage,omitzero"`
 }
 
+// StartedAt is Started in Unix nanoseconds, 0 if it is not known.
+func (s Status) StartedAt() int64 {
+	if s.Started.IsZero() {
+		return 0
+	}
+	return s.Started.UnixNano()
+}
+
 // Usage is what an instance uses.
 type Usage struct {
 	CPU      float64   `json:"cpu"` // of one core, 1 = 100 %

@@ -59,6 +59,9 @@ type Backend struct {
 	Node     string `json:"node"`               // node ID
 	Protocol string `json:"protocol,omitempty"` // "http1" (also "") or "http2"
 	Zone     string `json:"zone,omitempty"`
+	// Started is when the container was started, in Unix nanoseconds. It tells an
+	// instance from the one before it, which had the same allocation and address.
+	Started int64 `json:"started,omitempty"`
 }
 
 // System is what routers send to the controllers' API.
@@ -72,4 +75,5 @@ type System struct {
 type Withdrawal struct {
 	AllocID string `json:"alloc_id"`
 	Address string `json:"address"`
+	Started int64  `json:"started,omitempty"` // as in Backend
 }
