@@ -138,8 +138,9 @@ func (t *Table) CloseIdle() {
 // Withdraw takes an instance out before the feed says so: it returns nil when no
 // new request can go there, and ctx's error if one that was picked before is
 // still not on its way; new ones are kept away even then. Requests in flight are
-// not touched; inFlight is their number. The instance comes back when the feed has dropped it and names it
-// again, or names it half a minute later.
+// not touched; inFlight is their number. The instance comes back when the feed
+// has dropped it and names it again, names it with another start of its
+// container, or names it half a minute later.
 func (t *Table) Withdraw(ctx context.Context, w routing.Withdrawal) (inFlight int, err error) {
 	backends, waits := t.withdraw(w)
 	for _, quiet := range waits {
