@@ -111,7 +111,7 @@ const consulServerName = "server.dc1.consul"
 func (a *agent) makeToken() {
 	a.t.Helper()
 	supervisetest.Eventually(a.t, 15*time.Second, "node token", func(ctx context.Context) error {
-		return a.EnsureNodeToken(ctx, a.NodeName, uuid.NewString(), a.token, []string{"dea", "controller"})
+		return a.EnsureNodeToken(ctx, a.NodeName, uuid.NewString(), a.token, []string{"dea", "controller", "router"})
 	})
 }
 
@@ -227,6 +227,21 @@ func TestRegistrarWithConsul(t *testing.T) {
 		a.awaitStatus("controller", api.HealthPassing)
 		dea.ill.Store(false)
 		a.awaitStatus("dea", api.HealthPassing)
+	})
+	t.Run("a role that is ready or becomes so need not wait for Consul to ask", func(t *testing.T) {
+		seldom := func(r *role, name string) Service {
+			s := r.service(name)
+			s.CheckInterval = 24 * time.Hour
+			return s
+		}
+		router := newRole(t)
+		router.ill.Store(true)
+		set(seldom(dea, "dea"), seldom(router, "router"), controller.service("controller"))
+		a.awaitStatus("dea", api.HealthPassing)
+		a.awaitStatus("router", api.HealthCritical)
+		router.ill.Store(false)
+		a.awaitStatus("router", api.HealthPassing)
+		set(dea.service("dea"), controller.service("controller"))
 	})
 	t.Run("somebody removes an entry and a check", func(t *testing.T) {
 		if err := a.api.Agent().ServiceDeregister("stackato-dea"); err != nil {
@@ -395,7 +410,7 @@ func TestSetLeavesOut(t *testing.T) {
 		s := good
 		change(&s)
 		r.Set([]Service{good, s})
-		if err := r.sync(t.Context()); err == nil || !strings.Contains(err.Error(), want) || r.Synced() {
+		if _, err := r.sync(t.Context()); err == nil || !strings.Contains(err.Error(), want) || r.Synced() {
 			t.Errorf("%q: %v", want, err)
 		}
 		if n := registered.Load(); n != 1 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/hashicorp/consul/api"
 )
 
 // Config of a Registrar.
@@ -31,6 +32,7 @@ const firstPause = 200 * time.Millisecond
 // Registrar keeps the entries of one node. Methods may be called concurrently.
 type Registrar struct {
 	client   *client
+	check    checker
 	token    func() string
 	interval time.Duration
 	log      *slog.Logger
@@ -55,7 +57,7 @@ type Registrar struct {
 // New checks the configuration. It starts nothing.
 func New(cfg Config) (*Registrar, error) {
 	r := &Registrar{
-		token: cfg.Token, interval: cmp.Or(cfg.Interval, 5*time.Second),
+		check: newChecker(), token: cfg.Token, interval: cmp.Or(cfg.Interval, 5*time.Second),
 		log: cmp.Or(cfg.Logger, slog.Default()), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	if r.token == nil {
@@ -126,7 +128,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 	failing := ""
 	for {
 		pause := r.interval
-		err := r.sync(ctx)
+		ill, err := r.sync(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -135,7 +137,11 @@ func (r *Registrar) Run(ctx context.Context) error {
 				r.log.Info("the services are in Consul's catalog again")
 			}
 			failing = ""
-			pauses.Reset()
+			if ill { // asked again sooner than Consul does
+				pause = pauses.NextBackOff()
+			} else {
+				pauses.Reset()
+			}
 		default:
 			if failing != err.Error() { // once, not every few seconds
 				failing = err.Error()
@@ -163,7 +169,8 @@ func (r *Registrar) Clear(ctx context.Context) error {
 	r.mu.Lock()
 	r.setLocked(nil, nil)
 	r.mu.Unlock()
-	return r.sync(ctx)
+	_, err := r.sync(ctx)
+	return err
 }
 
 // Synced reports whether what was last set is registered, as far as the last
@@ -201,17 +208,19 @@ func (r *Registrar) Wait(ctx context.Context) error {
 	}
 }
 
-// sync makes one pass and records its outcome.
-func (r *Registrar) sync(ctx context.Context) error {
+// sync makes one pass and records its outcome; ill tells that a role was
+// critical.
+func (r *Registrar) sync(ctx context.Context) (ill bool, err error) {
 	r.pass.Lock()
 	defer r.pass.Unlock()
 	r.mu.Lock()
 	told, want, refused, version := r.told, r.want, r.refused, r.version
 	r.mu.Unlock()
 	if !told {
-		return nil
+		return false, nil
 	}
-	err := errors.Join(refused, r.reconcile(ctx, want))
+	ill, err = r.reconcile(ctx, want)
+	err = errors.Join(refused, err)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -220,15 +229,16 @@ func (r *Registrar) sync(ctx context.Context) error {
 		r.done = 0
 	}
 	r.broadcastLocked()
-	return err
+	return ill, err
 }
 
-// reconcile registers what is missing or different and takes out what is not
-// wanted. It goes on after a failure and returns all of them.
-func (r *Registrar) reconcile(ctx context.Context, want map[string]Service) error {
+// reconcile registers what is missing or different, tells Consul of roles that
+// are well again and takes out what is not wanted. It goes on after a failure
+// and returns all of them; ill tells that a role was critical.
+func (r *Registrar) reconcile(ctx context.Context, want map[string]Service) (ill bool, err error) {
 	have, err := r.client.list(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	token := r.token()
 	renew := !r.tokenSet || token != r.usedToken
@@ -244,23 +254,33 @@ func (r *Registrar) reconcile(ctx context.Context, want map[string]Service) erro
 		}
 	}
 	for _, id := range sortedIDs(want) {
-		reg := want[id].registration()
-		old := have[id]
-		if old.status != "" && old.digest == reg.Meta[metaSpec] && !renew {
+		reg, old := want[id].registration(), have[id]
+		same := old.status != "" && old.digest == reg.Meta[metaSpec] && !renew
+		// A role does not fall ill because its tags change.
+		reg.Check.Status = old.status
+		if old.status == "" || old.status == api.HealthCritical {
+			reg.Check.Status, err = r.check.status(ctx, reg.Check.HTTP)
+			ill = ill || reg.Check.Status == api.HealthCritical
+			r.log.Debug("asked a role", "id", id, "status", reg.Check.Status, "err", err)
+		}
+		if same && reg.Check.Status == old.status {
 			continue
 		}
-		if old.status != "" {
-			// A role does not fall ill because its tags change.
-			reg.Check.Status = old.status
+		if old.status == api.HealthCritical && reg.Check.Status != old.status {
+			// A check that is registered again keeps what it had found.
+			if err := r.client.deregister(ctx, id); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 		}
 		if err := r.client.register(ctx, reg); err != nil {
 			errs = append(errs, err)
 		} else {
-			r.log.Info("registered a service in Consul's catalog", "id", id)
+			r.log.Info("registered a service in Consul's catalog", "id", id, "status", reg.Check.Status)
 		}
 	}
 	if len(errs) == 0 {
 		r.usedToken, r.tokenSet = token, true // pass is held
 	}
-	return errors.Join(errs...)
+	return ill, errors.Join(errs...)
 }
