@@ -82,7 +82,8 @@ func (c *Client) Jobs(ctx context.Context, prefix string, after uint64) ([]Job, 
 			return nil, 0, err
 		}
 	}
-	return out, meta.LastIndex, nil
+	// Before its first job Nomad says 0, and a query after 0 never waits.
+	return out, max(1, meta.LastIndex), nil
 }
 
 // withCounts reads the jobs that have changed since they were last read. Those

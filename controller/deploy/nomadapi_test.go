@@ -183,6 +183,7 @@ func TestClientAgainstNomad(t *testing.T) {
 		err := c.Collect(ctx)
 		return err
 	})
+	t.Run("a Nomad without jobs", func(t *testing.T) { checkFirstJobs(t, c) })
 	t.Run("jobs", func(t *testing.T) { checkJobs(t, c) })
 	t.Run("no place", func(t *testing.T) { checkUnplaced(t, c, client) })
 	if !client {
@@ -191,6 +192,19 @@ func TestClientAgainstNomad(t *testing.T) {
 	t.Run("images", func(t *testing.T) { checkImages(t, c) })
 	t.Run("ends", func(t *testing.T) { checkEnds(t, c) })
 	t.Run("rolling", func(t *testing.T) { checkRolling(t, c) })
+}
+
+// checkFirstJobs wants something to wait for from a Nomad that has never had a
+// job: a query after index 0 is answered at once, and would be sent again and
+// again.
+func checkFirstJobs(t *testing.T, c *deploy.Client) {
+	list, index, err := c.Jobs(t.Context(), "staging-", 0)
+	if err != nil || len(list) != 0 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if index == 0 {
+		t.Error("there is no index to wait for")
+	}
 }
 
 // observer tells a table of instances what Nomad says of the app's jobs.
