@@ -112,6 +112,9 @@ type Config struct {
 	CacheBytes int64
 	// UploadBytes bounds a droplet or build cache; default 4 GiB.
 	UploadBytes int64
+	// MinFiles is how many files every container may hold; default 100,000. A
+	// larger disk limit brings more, one for each 8 KiB.
+	MinFiles int64
 	// Space says how much room there is for what containers write; nil asks the
 	// file system that the engine's directory is on.
 	Space    func() (Space, error)
@@ -144,6 +147,7 @@ func (c Config) withDefaults() Config {
 	t.Space = cmp.Or(t.Space, 250*time.Millisecond)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 10<<30)
 	c.UploadBytes = cmp.Or(c.UploadBytes, 4<<30)
+	c.MinFiles = cmp.Or(c.MinFiles, minFiles)
 	if c.Log == nil {
 		c.Log = func(_, _, _, _ string) {}
 	}

@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,7 +14,7 @@ import (
 func TestSpaceWatch(t *testing.T) {
 	const gib = 1 << 30
 	now := time.Unix(1e9, 0)
-	var w spaceWatch
+	w := newSpaceWatch()
 	for _, step := range []struct {
 		what   string
 		free   uint64
@@ -42,6 +43,35 @@ func TestSpaceWatch(t *testing.T) {
 	}
 }
 
+// A file system runs out of files as well.
+func TestSpaceWatchFiles(t *testing.T) {
+	const million = 1_000_000
+	now := time.Unix(1e9, 0)
+	w := newSpaceWatch()
+	for _, step := range []struct {
+		what   string
+		free   uint64
+		urgent bool
+	}{
+		{"the first look", 10 * million, false},
+		{"a droplet", 10*million - 50_000, false},
+		{"far more", 9 * million, true},
+		{"nearly none left", 90_000, true},
+		{"still", 90_000, true},
+	} {
+		s := Space{Free: 64 << 30, Total: 100 << 30, FreeFiles: step.free, Files: 16 * million}
+		if got := w.urgent(s, now); got != step.urgent {
+			t.Errorf("%s: %v, want %v", step.what, got, step.urgent)
+		}
+		if step.urgent {
+			w.measured(s, 0, now)
+		}
+	}
+	if s := (Space{Free: 64 << 30, Total: 100 << 30}); newSpaceWatch().urgent(s, now) {
+		t.Error("a file system without an end of files is urgent")
+	}
+}
+
 // filling is a file system that fills up from the moment that full is set.
 func filling(full *atomic.Bool) func() (Space, error) {
 	return func() (Space, error) {
@@ -49,6 +79,83 @@ func filling(full *atomic.Bool) func() (Space, error) {
 			return Space{Free: 20 << 30, Total: 100 << 30}, nil
 		}
 		return Space{Free: 40 << 30, Total: 100 << 30}, nil
+	}
+}
+
+// of files, likewise.
+func fillingWithFiles(full *atomic.Bool) func() (Space, error) {
+	return func() (Space, error) {
+		s := Space{Free: 40 << 30, Total: 100 << 30, FreeFiles: 5_000_000, Files: 6_000_000}
+		if full.Load() {
+			s.FreeFiles = 1_000_000
+		}
+		return s, nil
+	}
+}
+
+// An app that makes files quickly is ended long before they would be counted.
+func TestFilesAreMadeQuickly(t *testing.T) {
+	var full atomic.Bool
+	w := newWorld()
+	w.app(t, "p1", nil)
+	n := startNode(t, w, func(c *Config) {
+		c.Timing.Measure, c.Timing.Space, c.Timing.Linger = time.Hour, 20*time.Millisecond, time.Minute
+		c.Space = fillingWithFiles(&full)
+	})
+	n.run("a1", instance.KindApp, "p1", "v1")
+	n.awaitReady("a1")
+	if said := n.get("a1", "/files?n=100001"); said != "" {
+		t.Fatal(said)
+	}
+	full.Store(true)
+	await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
+	if s := n.status("a1"); s.Reason != "file limit exceeded: more than 100000 files" {
+		t.Errorf("%+v", s)
+	}
+	if !w.logged("app-p1 CELL/2 Instance a1 file limit exceeded: more than 100000 files") {
+		t.Errorf("log %q", w.lines)
+	}
+}
+
+// A build that makes too many files is stopped as one that fills the disk.
+func TestBuildMakesManyFiles(t *testing.T) {
+	w := newWorld()
+	w.builds["b1"] = staging.Spec{BuildGUID: "b1", Token: "t0ken", DiskMB: 16}
+	n := startNode(t, w, func(c *Config) { c.MinFiles = 1000 })
+	// 16 MB are 2048 files.
+	id := docker(t, n.askArgs("-d", "s1", instance.KindStaging, "b1", []string{"GET", "/v1/build", "", "FILES", "2100", ""})...)
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
+	await(t, "report", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.results) == 1 })
+	if r := w.results[0]; r.Error != staging.ErrStaging || r.Detail != "Staging was stopped, file limit exceeded: more than 2048 files" {
+		t.Errorf("%+v", r)
+	}
+	if !w.logged("app-b1 STG/0 Staging was stopped, file limit exceeded: more than 2048 files") {
+		t.Errorf("log %q", w.lines)
+	}
+	await(t, "an end", func() bool { return len(n.staging()) == 0 })
+}
+
+// What an app holds is found wherever it hides it.
+func TestHiddenDisk(t *testing.T) {
+	for how, want := range map[string]string{
+		"nameless": "disk limit exceeded: ", "mapped": "disk limit exceeded: ", "reserved": "disk limit exceeded: ",
+		"deep": "file limit exceeded: folders more than 500 deep",
+	} {
+		t.Run(how, func(t *testing.T) {
+			w := newWorld()
+			w.app(t, "p1", func(s *instance.Spec) { s.DiskMB = 20 })
+			n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+			n.run("a1", instance.KindApp, "p1", "v1")
+			n.awaitReady("a1")
+			await(t, "a measurement", func() bool { return n.status("a1").Usage.DiskByte > 0 })
+			if said := n.get("a1", "/hide?mb=40&how="+how); strings.Contains(said, "not") || strings.Contains(said, "denied") {
+				t.Fatal(said)
+			}
+			await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
+			if s := n.status("a1"); !strings.HasPrefix(s.Reason, want) {
+				t.Errorf("%+v", s)
+			}
+		})
 	}
 }
 
@@ -83,8 +190,12 @@ func TestBuildFillsTheDisk(t *testing.T) {
 	})
 	id := n.fill("b1")
 	await(t, "10 MB", func() bool {
-		used, err := n.cfg.Engine.written(t.Context(), id)
-		return err == nil && used > 8<<20 && len(n.staging()) == 1
+		dir, _, err := n.cfg.Engine.layer(t.Context(), id)
+		if err != nil {
+			return false
+		}
+		used, err := walkLayer(t.Context(), dir, minFiles)
+		return err == nil && used.bytes > 8<<20 && len(n.staging()) == 1
 	})
 	full.Store(true)
 	await(t, "report", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.results) == 1 })

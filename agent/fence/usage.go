@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -46,10 +49,26 @@ func (e *Engine) sample(ctx context.Context, id string) (sample, error) {
 	return sample{cpu: time.Duration(s.CPUStats.CPUUsage.TotalUsage), memory: used}, nil
 }
 
-// written measures how many bytes a container's own layer holds. It takes
-// time: the engine walks through all files.
+// layer says in which directory a container's own layer lies, "" if the storage
+// driver has none of it, and which process is its first, 0 if it does not run.
+func (e *Engine) layer(ctx context.Context, id string) (dir string, pid int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	r, err := e.client.ContainerInspect(ctx, id)
+	if err != nil {
+		return "", 0, e.containerError("inspect", err)
+	}
+	if r.ContainerJSONBase == nil || r.State == nil {
+		return "", 0, nil
+	}
+	return r.GraphDriver.Data["UpperDir"], r.State.Pid, nil
+}
+
+// written asks the engine how many bytes a container's own layer holds. It
+// takes time: the engine walks through all files. It leaves out what has no
+// name or lies behind a file's end, and says -1 where folders are too deep.
 func (e *Engine) written(ctx context.Context, id string) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 6*callWithin)
+	ctx, cancel := context.WithTimeout(ctx, measureWithin)
 	defer cancel()
 	r, _, err := e.client.ContainerInspectWithRaw(ctx, id, true)
 	if err != nil {
@@ -59,6 +78,31 @@ func (e *Engine) written(ctx context.Context, id string) (int64, error) {
 		return 0, nil
 	}
 	return *r.SizeRw, nil
+}
+
+// measureWithin bounds measuring one container's disk.
+const measureWithin = 30 * time.Second
+
+// held measures what a container holds. With storage drivers other than those
+// that overlay folders it is what the engine says, without the files.
+func (f *Fence) held(ctx context.Context, c Container, all processes) (held, error) {
+	ctx, cancel := context.WithTimeout(ctx, measureWithin)
+	defer cancel()
+	dir, pid, err := f.cfg.Engine.layer(ctx, c.ID)
+	if err != nil {
+		return held{}, err
+	}
+	_, files := f.limits(c)
+	h, err := walkLayer(ctx, dir, files)
+	if dir == "" || errors.Is(err, fs.ErrNotExist) { // not here, or the container is gone
+		bytes, err := f.cfg.Engine.written(ctx, c.ID)
+		return held{bytes: bytes}, err
+	}
+	if err != nil || h.beyond != "" || pid == 0 {
+		return h, err
+	}
+	err = all.addNameless(ctx, &h, pid)
+	return h, err
 }
 
 // meter remembers one container's last measurements.
@@ -77,25 +121,23 @@ const diskShare = 50
 // that hold more disk than they may.
 func (f *Fence) measure(ctx context.Context) error {
 	meters := map[string]*meter{}
-	var (
-		watch spaceWatch
-		last  = time.Now()
-	)
+	watch, last := newSpaceWatch(), time.Now()
 	for sleep(ctx, min(f.cfg.Timing.Space, f.cfg.Timing.Measure)) == nil {
-		f.rush(ctx, &watch)
+		f.rush(ctx, watch)
 		if time.Since(last) < f.cfg.Timing.Measure {
 			continue
 		}
 		last = time.Now()
 		before := meters
 		meters = map[string]*meter{}
+		all := f.processes()
 		for _, c := range append(f.table.alive(), f.staging()...) {
 			m := before[c.ID]
 			if m == nil {
 				m = &meter{}
 			}
 			meters[c.ID] = m
-			err := f.measureOne(ctx, c, m)
+			err := f.measureOne(ctx, c, m, all)
 			if err != nil && !errors.Is(err, errGone) && !errors.Is(err, ErrUnreachable) && ctx.Err() == nil {
 				f.cfg.Logger.Warn("measuring a container", "container", c.ID, "error", err)
 			}
@@ -104,7 +146,7 @@ func (f *Fence) measure(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (f *Fence) measureOne(ctx context.Context, c Container, m *meter) error {
+func (f *Fence) measureOne(ctx context.Context, c Container, m *meter, all processes) error {
 	s, err := f.cfg.Engine.sample(ctx, c.ID)
 	if err != nil {
 		return err
@@ -116,27 +158,39 @@ func (f *Fence) measureOne(ctx context.Context, c Container, m *meter) error {
 	}
 	m.cpu, m.at = s.cpu, now
 	if !now.Before(m.diskNext) {
-		if m.disk, err = f.cfg.Engine.written(ctx, c.ID); err != nil {
+		h, err := f.held(ctx, c, all)
+		m.diskNext = now.Add(time.Since(now) * diskShare)
+		if err != nil {
 			return err
 		}
-		m.diskNext = now.Add(time.Since(now) * diskShare)
-		f.holdToDisk(ctx, c, m.disk)
+		m.disk = h.bytes
+		f.holdToDisk(ctx, c, h)
 	}
 	u.DiskByte = m.disk
 	f.table.measured(c.ID, u)
 	return nil
 }
 
+// processes lists those of the node. Without them files that have no name are
+// not counted.
+func (f *Fence) processes() processes {
+	all, err := listProcesses()
+	if err != nil {
+		f.cfg.Logger.Warn("files without a name are not measured", "error", err)
+	}
+	return all
+}
+
 // holdToDisk ends a container that holds more than it may, and reports whether
 // it does. Measuring is what works on every host; the limit can be exceeded for
 // as long as one round takes. The container is stopped in its tracks: what it
 // may still do between SIGTERM and SIGKILL it would do to the node's disk.
-func (f *Fence) holdToDisk(ctx context.Context, c Container, used int64) bool {
-	limit := f.diskLimit(c)
-	if limit <= 0 || used <= limit {
+func (f *Fence) holdToDisk(ctx context.Context, c Container, h held) bool {
+	disk, files := f.limits(c)
+	reason := h.over(disk, files)
+	if reason == "" {
 		return false
 	}
-	reason := "disk limit exceeded: " + sizes(used, limit)
 	if c.Kind == instance.KindStaging {
 		if err := f.cfg.Engine.pause(ctx, c.ID); err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
 			f.cfg.Logger.Warn("pausing a build that fills the disk", "container", c.ID, "error", err)
@@ -152,17 +206,35 @@ func (f *Fence) holdToDisk(ctx context.Context, c Container, used int64) bool {
 	return true
 }
 
-// diskLimit returns how many bytes a container may hold, 0 for any number.
-func (f *Fence) diskLimit(c Container) int64 {
+// over says in words which limit is exceeded, "" for none.
+func (h held) over(disk, files int64) string {
+	switch {
+	case disk <= 0:
+		return ""
+	case h.bytes > disk:
+		return "disk limit exceeded: " + sizes(h.bytes, disk)
+	case h.beyond != "":
+		return "file limit exceeded: " + h.beyond
+	case h.files > files:
+		return fmt.Sprintf("file limit exceeded: more than %d files", files)
+	}
+	return ""
+}
+
+// limits returns how many bytes a container may hold, 0 for any number, and how
+// many files.
+func (f *Fence) limits(c Container) (disk, files int64) {
 	if c.Kind == instance.KindStaging {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return int64(f.builds[c.ID].spec.DiskMB) << 20
+		disk = int64(f.builds[c.ID].spec.DiskMB) << 20
+	} else if spec := f.specs.cached(keyOf(c)); spec != nil {
+		disk = int64(spec.DiskMB) << 20
 	}
-	if spec := f.specs.cached(keyOf(c)); spec != nil {
-		return int64(spec.DiskMB) << 20
+	if disk <= 0 {
+		return 0, math.MaxInt64
 	}
-	return 0
+	return disk, max(f.cfg.MinFiles, disk/bytesPerFile)
 }
 
 // staging returns the containers of builds that have begun.

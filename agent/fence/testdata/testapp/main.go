@@ -84,6 +84,18 @@ func main() {
 			}
 		}
 	})
+	http.HandleFunc("/files", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.FormValue("n"))
+		if err := makeFiles("/home/vcap/tmp", n); err != nil {
+			http.Error(w, err.Error(), 500)
+		}
+	})
+	http.HandleFunc("/hide", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.FormValue("mb"))
+		if err := hide(r.FormValue("how"), n<<20); err != nil {
+			http.Error(w, err.Error(), 500)
+		}
+	})
 	// try answers what the app can do that it must not.
 	http.HandleFunc("/try", func(w http.ResponseWriter, _ *http.Request) {
 		_, err := net.Dial("unix", "/stackato/run/fence.sock")
@@ -108,9 +120,15 @@ func main() {
 }
 
 func ask(method, path, body string) {
-	if method == "FILL" { // path is a size in MB; waits to be stopped
+	if method == "FILL" || method == "FILES" { // path is a size in MB, or a number; waits to be stopped
 		n, _ := strconv.Atoi(path)
-		if err := os.WriteFile("/fill", make([]byte, n<<20), 0o600); err != nil {
+		var err error
+		if method == "FILES" {
+			err = makeFiles("/tmp", n)
+		} else {
+			err = os.WriteFile("/fill", make([]byte, n<<20), 0o600)
+		}
+		if err != nil {
 			fmt.Println(err)
 			return
 		}
