@@ -211,7 +211,9 @@ func (p probe) get(ctx context.Context) error {
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // only the status counts
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s answered %s, not 200", req.URL.Path, resp.Status)
+		// Not resp.Status: its words are the app's, and end in events and logs.
+		status := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+		return fmt.Errorf("GET %s answered %s, not 200", req.URL.Path, status)
 	}
 	return nil
 }

@@ -1,6 +1,11 @@
 package fence
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -124,5 +129,76 @@ func TestStubborn(t *testing.T) {
 	await(t, "end", func() bool { return n.status("a1").AllocID == "" })
 	if w.logged("crashed") {
 		t.Errorf("log %q", w.lines)
+	}
+}
+
+// TestProbeOfAttacker: whatever an app answers, a check ends, follows nothing,
+// and says nothing in the app's own words.
+func TestProbeOfAttacker(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer  func(io.Writer) error
+		want    string // of the error, "" for none
+		endless bool
+	}{
+		"own words": {func(w io.Writer) error {
+			_, err := io.WriteString(w, "HTTP/1.1 500 \x1b[2J"+strings.Repeat("evil", 1000)+"\r\nContent-Length: 0\r\n\r\n")
+			return err
+		}, "GET /health answered 500 Internal Server Error, not 200", false},
+		"unknown status": {func(w io.Writer) error {
+			_, err := io.WriteString(w, "HTTP/1.1 799 evil\r\nContent-Length: 0\r\n\r\n")
+			return err
+		}, "GET /health answered 799, not 200", false},
+		"redirect": {func(w io.Writer) error {
+			_, err := io.WriteString(w, "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n")
+			return err
+		}, "GET /health answered 302 Found, not 200", false},
+		"endless body": {func(w io.Writer) error {
+			_, err := io.WriteString(w, "HTTP/1.1 200 OK\r\n\r\n")
+			for err == nil {
+				_, err = w.Write(make([]byte, 64<<10))
+			}
+			return err
+		}, "", true},
+		"endless header": {func(w io.Writer) error {
+			_, err := io.WriteString(w, "HTTP/1.1 200 OK\r\n")
+			for err == nil {
+				_, err = io.WriteString(w, "X-More: "+strings.Repeat("x", 1000)+"\r\n")
+			}
+			return err
+		}, "GET /health: no answer within 1m0s", true},
+		"endless promises": {func(w io.Writer) (err error) {
+			for err == nil {
+				_, err = io.WriteString(w, "HTTP/1.1 103 Early Hints\r\n\r\n")
+			}
+			return err
+		}, "GET /health: no answer within 1m0s", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			served := make(chan error, 1)
+			go func() {
+				conn, err := l.Accept()
+				if err == nil {
+					_, err = http.ReadRequest(bufio.NewReader(conn))
+				}
+				if err == nil {
+					err = tt.answer(conn)
+					conn.Close()
+				}
+				served <- err
+			}()
+			p := probe{kind: instance.CheckHTTP, url: "http://" + l.Addr().String() + "/health", invocation: time.Minute}
+			err = p.try(t.Context())
+			if got := fmt.Sprint(err); tt.want == "" && err != nil || tt.want != "" && got != tt.want {
+				t.Errorf("%s, want %q", got, tt.want)
+			}
+			if err := <-served; tt.endless != (err != nil) {
+				t.Errorf("the app's side ended with %v", err)
+			}
+		})
 	}
 }
