@@ -84,6 +84,9 @@ func (c Config) programs(names ...string) []string {
 // Run implements rolePart.
 func (d *dea) Run(ctx context.Context) error {
 	defer d.engine.Close()
+	if err := fence.RaiseLimits("/proc/sys"); err != nil {
+		d.r.log.Warn("limits that all apps of this node share are low", "error", err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.tail.Run(ctx) })
 	group.Go(func() error { return d.fence.Run(ctx) })
