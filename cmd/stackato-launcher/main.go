@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/stackato/stackato/internal/allocdir"
+	"github.com/stackato/stackato/internal/sysfilter"
 )
 
 // unpackArg makes this program the unpacker of a droplet: a child of the
@@ -43,6 +44,10 @@ func launch() int {
 		return exitOurs
 	}
 	if err := allocdir.Close("/"); err != nil {
+		fmt.Fprintln(os.Stderr, "stackato:", err)
+		return exitOurs
+	}
+	if err := sysfilter.Apply(); err != nil {
 		fmt.Fprintln(os.Stderr, "stackato:", err)
 		return exitOurs
 	}

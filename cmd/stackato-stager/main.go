@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/stackato/stackato/internal/allocdir"
+	"github.com/stackato/stackato/internal/sysfilter"
 )
 
 // Where things are in a staging container.
@@ -52,7 +53,7 @@ func stageMain() int {
 	if os.Getpid() == 1 {
 		c.alone = true
 		defer reap(c)()
-		if err := allocdir.Close("/"); err != nil {
+		if err := errors.Join(allocdir.Close("/"), sysfilter.Apply()); err != nil {
 			fmt.Fprintf(os.Stderr, "Staging error: %v\n", err)
 			return exitFailed
 		}

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import struct
+import time
 
 # Ports of the node that an app has no business with. 80 and 443 are the
 # router's, which everybody may reach.
@@ -131,6 +132,41 @@ def suid():
     return False
 
 
+def call(number, *arguments):
+    """A system call that has no function of its own; numbers of x86-64."""
+    if os.uname().machine != "x86_64":
+        return -1
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(number, *arguments)
+
+
+def key():
+    return call(248, b"user", b"attacker", b"secret", 6, -3) >= 0  # add_key to the session's ring
+
+
+def ring():
+    return call(425, 1, ctypes.create_string_buffer(120)) >= 0  # io_uring_setup
+
+
+def kernel_log():
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.klogctl(3, ctypes.create_string_buffer(4096), 4096) > 0
+
+
+def hypervisor():
+    socket.socket(40, socket.SOCK_STREAM)  # AF_VSOCK
+
+
+def nomad():
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    s.connect("/secrets/api.sock")
+
+
+def writable_outside():
+    """Directories of the node's disk that no limit counts."""
+    return any(os.access(path, os.W_OK | os.X_OK) for path in ("/alloc", "/local", "/secrets", "/alloc/data", "/alloc/tmp"))
+
+
 POWERS = {
     "fence's socket": fence,
     "Docker's socket": docker,
@@ -148,6 +184,18 @@ POWERS = {
     "write to /stackato": lambda: open("/stackato/bin/evil", "w"),
     "the kernel's memory": lambda: open("/proc/kcore", "rb").read(1),
     "the kernel's settings": lambda: open("/proc/sys/kernel/core_pattern", "w"),
+    "a key of the kernel": key,
+    "io_uring": ring,
+    "the kernel's log": kernel_log,
+    "a socket to the hypervisor": hypervisor,
+    "Nomad's socket": nomad,
+    "the node's disk past the limit": writable_outside,
+    "the machine's clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
+    "the machine's name": lambda: socket.sethostname("attacker"),
+    "before all others": lambda: os.nice(-5),
+    "control groups": lambda: open("/sys/fs/cgroup/pids/cgroup.procs" if os.path.exists("/sys/fs/cgroup/pids") else "/sys/fs/cgroup/cgroup.procs", "a"),
+    "memory of the first process": lambda: open("/proc/1/mem", "rb"),
+    "what the first process has open": lambda: os.listdir("/proc/1/fd"),
     "capabilities": capabilities,
     "set-user-ID programs": suid,
 }
