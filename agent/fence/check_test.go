@@ -61,7 +61,10 @@ func TestReadiness(t *testing.T) {
 
 // TestLimits: memory and disk have ends, and the reason is told.
 func TestLimits(t *testing.T) {
-	for path, want := range map[string]string{"/eat": "out of memory", "/write?mb=30": "disk limit exceeded: "} {
+	for path, want := range map[string]string{
+		"/eat": "out of memory", "/write?mb=30": "disk limit exceeded: ",
+		"/shm?mb=60": "out of memory", // files in memory are memory
+	} {
 		t.Run(path, func(t *testing.T) {
 			w := newWorld()
 			w.app(t, "p1", func(s *instance.Spec) { s.DiskMB = 20 })
@@ -71,7 +74,7 @@ func TestLimits(t *testing.T) {
 			await(t, "usage", func() bool { u := n.status("a1").Usage; return u.MemBytes > 0 && u.DiskByte > 0 && !u.At.IsZero() })
 			n.get("a1", path)
 			await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
-			if s := n.status("a1"); !strings.HasPrefix(s.Reason, want) || s.OOM != (path == "/eat") {
+			if s := n.status("a1"); !strings.HasPrefix(s.Reason, want) || s.OOM != (want == "out of memory") {
 				t.Errorf("%+v", s)
 			}
 			if !w.logged(want) {

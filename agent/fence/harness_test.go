@@ -428,6 +428,16 @@ func (n *node) status(alloc string) instance.Status {
 	return instance.Status{}
 }
 
+// alive reports whether an allocation has a container that runs.
+func (n *node) alive(alloc string) bool {
+	for _, c := range n.table.alive() {
+		if c.AllocID == alloc {
+			return true
+		}
+	}
+	return false
+}
+
 func (n *node) awaitReady(alloc string) instance.Status {
 	n.t.Helper()
 	await(n.t, alloc+" ready", func() bool { return n.status(alloc).Ready })

@@ -84,6 +84,16 @@ func main() {
 			}
 		}
 	})
+	http.HandleFunc("/shm", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.FormValue("mb"))
+		file, err := os.Create("/dev/shm/big")
+		for i := 0; i < n && err == nil; i++ {
+			_, err = file.Write(make([]byte, 1<<20))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), 500)
+		}
+	})
 	http.HandleFunc("/files", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.FormValue("n"))
 		if err := makeFiles("/home/vcap/tmp", n); err != nil {
