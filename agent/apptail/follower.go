@@ -38,12 +38,13 @@ type follower struct {
 	skipping bool // frames that were read before come again
 	lines    [2]partial
 	throttle throttle
+	pace     pace
 	failed   bool // the last line could not be stored
 }
 
 func newFollower(t *Tailer, c Container) *follower {
 	f := &follower{
-		Container: c, tailer: t, source: sourceOf(c.ID), throttle: newThrottle(c.RateBytes),
+		Container: c, tailer: t, source: sourceOf(c.ID), throttle: newThrottle(c.RateBytes), pace: newPace(t.cfg.LinesPerSecond),
 		ended: make(chan struct{}), done: make(chan struct{}),
 	}
 	f.rate.Store(c.RateBytes)
@@ -168,6 +169,7 @@ func (f *follower) follow(ctx context.Context) error {
 				continue
 			}
 			f.add(fr)
+			f.pace.hold(ctx, fr, f.ended)
 		case <-f.endedUnlessSilent():
 			// Seen below: the timer runs for DrainWithin from now on.
 		case <-tick.C:

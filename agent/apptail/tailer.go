@@ -42,7 +42,9 @@ type Config struct {
 	ReportAfter time.Duration // between two lines that say what was dropped; 1 s
 	SaveEvery   time.Duration // places are written to disk; 2 s
 	RetryAfter  time.Duration // a stream that broke is opened again; 1 s, growing to 15 s
-	DrainWithin time.Duration // silence after which a stream of an ended container that stays open is complete; 10 s
+	// LinesPerSecond is how fast the output of one container is read; 10,000.
+	LinesPerSecond int
+	DrainWithin    time.Duration // silence after which a stream of an ended container that stays open is complete; 10 s
 }
 
 // Tailer follows the output of containers into a store. It may be used
@@ -70,6 +72,7 @@ func New(cfg Config) (*Tailer, error) {
 	cfg.ReportAfter = cmp.Or(cfg.ReportAfter, time.Second)
 	cfg.SaveEvery = cmp.Or(cfg.SaveEvery, 2*time.Second)
 	cfg.RetryAfter = cmp.Or(cfg.RetryAfter, time.Second)
+	cfg.LinesPerSecond = cmp.Or(cfg.LinesPerSecond, 10_000)
 	cfg.DrainWithin = cmp.Or(cfg.DrainWithin, 10*time.Second)
 	return &Tailer{
 		cfg: cfg, positions: loadPositions(positionsPath(cfg.Dir)),
