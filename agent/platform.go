@@ -210,8 +210,9 @@ type RouterConfig struct {
 	TrustedProxies []netip.Prefix
 	ProxyProtocol  bool
 	// Idle bounds kept-alive connections of clients, Response the time until
-	// an app begins to answer. A router takes them when it starts.
-	Idle, Response time.Duration
+	// an app begins to answer, Stall that of a client that stands still in the
+	// middle. A router takes them when it starts.
+	Idle, Response, Stall time.Duration
 }
 
 // UsePlatform gives the agent what it runs beyond membership. Call it before

@@ -216,7 +216,7 @@ func TestDrain(t *testing.T) {
 	feed.set(routeTo("app.example.com", "", b))
 	r.routed(t, "app.example.com", 200)
 	eventually(t, "healthy", func() bool { return healthOf(health) == 200 })
-	ws, in := upgrade(t, r)
+	ws, in := upgradeAt(t, r, "app.example.com")
 	echoed(t, ws, in, "hello")
 	slow := make(chan int)
 	go func() { slow <- r.get(t, "http://app.example.com/slow").StatusCode }()
@@ -247,7 +247,7 @@ func TestDrainWaitsForWebSockets(t *testing.T) {
 	_, b := app(t, "one", websocketEcho)
 	feed.set(routeTo("app.example.com", "", b))
 	r.routed(t, "app.example.com", 200)
-	ws, in := upgrade(t, r)
+	ws, in := upgradeAt(t, r, "app.example.com")
 	stopped := make(chan struct{})
 	go func() { r.stop(); close(stopped) }()
 	eventually(t, "no new connections", func() bool {
@@ -271,7 +271,7 @@ func TestDrainIsBounded(t *testing.T) {
 	_, b := app(t, "one", websocketEcho)
 	feed.set(routeTo("app.example.com", "", b))
 	r.routed(t, "app.example.com", 200)
-	ws, in := upgrade(t, r)
+	ws, in := upgradeAt(t, r, "app.example.com")
 	echoed(t, ws, in, "hello")
 	r.stop()
 	if _, err := in.ReadByte(); err == nil {

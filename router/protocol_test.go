@@ -199,27 +199,6 @@ func websocketEcho(w http.ResponseWriter, req *http.Request) {
 	io.Copy(c, rw)
 }
 
-// upgrade opens a WebSocket without its framing.
-func upgrade(t *testing.T, r *running) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	c, err := net.Dial("tcp", r.http)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
-	io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n")
-	in := bufio.NewReader(c)
-	res, err := http.ReadResponse(in, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("Sec-WebSocket-Accept") != "x" {
-		t.Fatalf("got %d %v", res.StatusCode, res.Header)
-	}
-	return c, in
-}
-
 func echoed(t *testing.T, c net.Conn, in *bufio.Reader, text string) {
 	t.Helper()
 	io.WriteString(c, text)
@@ -236,7 +215,7 @@ func TestWebSocket(t *testing.T) {
 	_, b := app(t, "one", websocketEcho)
 	feed.set(routeTo("app.example.com", "", b))
 	r.routed(t, "app.example.com", 200)
-	c, in := upgrade(t, r)
+	c, in := upgradeAt(t, r, "app.example.com")
 	echoed(t, c, in, "hello")
 	// A withdrawal keeps new ones away and leaves this one.
 	if err := r.Withdraw(t.Context(), routing.Withdrawal{AllocID: "one", Address: b.Address}); err != nil {
@@ -485,6 +464,6 @@ func TestSystemHostsByTLS(t *testing.T) {
 	if want := "HTTP/2.0 router api.example.com 3145728"; got.text != want {
 		t.Errorf("got %q, want %q", got.text, want)
 	}
-	c, in := upgrade(t, r)
+	c, in := upgradeAt(t, r, "app.example.com")
 	echoed(t, c, in, "over TLS")
 }

@@ -89,6 +89,9 @@ type Router struct {
 // front is the data path. proxy.Proxy is one; a faster one may take its place.
 type front interface {
 	http.Handler
+	// Bound returns l with connections that end when their client does not take
+	// what it is sent. l is the system's own listener.
+	Bound(l net.Listener) net.Listener
 	// Serve answers on l until Drain; nil certificates are plain HTTP.
 	Serve(l net.Listener, certificates *tls.Config) error
 	// Drain stops Serve and waits for what is in flight until ctx ends. It returns
@@ -244,14 +247,16 @@ func (r *Router) listen() (out []listener, err error) {
 			if address == "" {
 				return nil
 			}
-			l, err := net.Listen("tcp", address)
+			var plain net.ListenConfig
+			plain.SetMultipathTCP(false) // has not the limits of TCP
+			l, err := plain.Listen(context.Background(), "tcp", address)
 			if err != nil {
 				return fmt.Errorf("router: %w (does another program use the port?)", err)
 			}
 			have = l
 		}
 		if !health {
-			have = r.balancers.listener(have)
+			have = r.balancers.listener(r.front.Bound(have))
 		}
 		out = append(out, listener{have, certificates, health})
 		return nil

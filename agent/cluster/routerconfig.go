@@ -23,10 +23,12 @@ type RouterConfig struct {
 	// connections from them begin with a PROXY header.
 	TrustedProxies []string `json:"trusted_proxies"`
 	ProxyProtocol  bool     `json:"proxy_protocol"`
-	// Seconds that idle connections of clients are kept, and in which an app
-	// must begin to answer.
+	// Seconds that idle connections of clients are kept, in which an app must
+	// begin to answer, and that a client may stand still in the middle of a
+	// request or an answer.
 	IdleSeconds     int `json:"idle_seconds"`
 	ResponseSeconds int `json:"response_seconds"`
+	StallSeconds    int `json:"stall_seconds"`
 }
 
 // RouterCertificate is a certificate with its key, PEM.
@@ -107,7 +109,7 @@ func (c *Controller) routerConfig(v consensus.Reader, id node.ID) (RouterConfig,
 	}
 	out := RouterConfig{
 		TrustedProxies: listSetting(v, routerProxies), ProxyProtocol: boolSetting(v, routerProxyProtocol),
-		IdleSeconds: intSetting(v, routerIdle), ResponseSeconds: intSetting(v, routerResponse),
+		IdleSeconds: intSetting(v, routerIdle), ResponseSeconds: intSetting(v, routerResponse), StallSeconds: intSetting(v, routerStall),
 	}
 	for _, s := range SiteCertificates(v) {
 		key, err := c.secret(v, siteCertSecret(s.Name))
@@ -125,6 +127,7 @@ const (
 	routerProxyProtocol = "router/proxy_protocol"
 	routerIdle          = "router/idle_seconds"
 	routerResponse      = "router/response_seconds"
+	routerStall         = "router/stall_seconds"
 )
 
 // maxProxies bounds the list of trusted proxies: it is looked through at each
@@ -148,6 +151,10 @@ func routerSettings() []KnownSetting {
 		{
 			Key: routerResponse, Default: json.RawMessage("900"), Lowest: 1, Highest: 24 * 3600,
 			Description: "seconds in which an app must begin to answer (1 to 86400), from the routers' next start",
+		},
+		{
+			Key: routerStall, Default: json.RawMessage("60"), Lowest: 5, Highest: 24 * 3600,
+			Description: "seconds that a client may send nothing of a request's body, or take nothing of an answer (5 to 86400), from the routers' next start",
 		},
 	}
 }

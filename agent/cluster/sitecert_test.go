@@ -164,7 +164,7 @@ func TestRouterConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Certificates) != 1 || !bytes.Equal(got.Certificates[0].Key, key) || !cmp.Equal(got.TrustedProxies, []string{"10.0.0.0/16"}) || got.IdleSeconds != 900 {
+	if len(got.Certificates) != 1 || !bytes.Equal(got.Certificates[0].Key, key) || !cmp.Equal(got.TrustedProxies, []string{"10.0.0.0/16"}) || got.IdleSeconds != 900 || got.StallSeconds != 60 {
 		t.Errorf("routers get %+v", got)
 	}
 	if _, err := tls.X509KeyPair(got.Certificates[0].Cert, got.Certificates[0].Key); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -75,7 +76,9 @@ func (s *sockets) listen(name, address string) (net.Listener, error) {
 		held = nil
 	}
 	if held == nil {
-		l, err := net.Listen("tcp", address)
+		var plain net.ListenConfig
+		plain.SetMultipathTCP(false) // has not the limits of TCP; see router/proxy
+		l, err := plain.Listen(context.Background(), "tcp", address)
 		if err != nil {
 			return nil, err
 		}

@@ -76,6 +76,8 @@ type Limits struct {
 	BackendRequests int           // requests in flight per backend; default 500, as cf-deployment; -1 no bound
 	SmallBody       int64         // request bodies up to so many bytes are read before a backend is chosen; default 64 KiB; -1 none
 	BodyTimeout     time.Duration // until such a body is read; default 60 s
+	Stall           time.Duration // of a client in the middle of a larger body, or that takes nothing of an answer; default 60 s, nginx's
+	Lost            time.Duration // without acknowledgement, after which a backend's machine is gone; default 15 s, a fifth if the table has dropped it
 }
 
 func (l *Limits) setDefaults() {
@@ -92,6 +94,8 @@ func (l *Limits) setDefaults() {
 	l.BackendRequests = or(l.BackendRequests, 500)
 	l.SmallBody = or(l.SmallBody, 64<<10)
 	l.BodyTimeout = or(l.BodyTimeout, time.Minute)
+	l.Stall = or(l.Stall, time.Minute)
+	l.Lost = or(l.Lost, 15*time.Second)
 }
 
 func or[T comparable](v, byDefault T) T {

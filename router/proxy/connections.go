@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stackato/stackato/router/table"
@@ -20,6 +21,8 @@ const idlePerBackend = 256
 type connections struct {
 	usual   *http.Transport
 	upgrade *http.Transport // for what HTTP/2 with prior knowledge cannot; else nil
+	doubted atomic.Bool     // left the table without a farewell
+	lostAt  atomic.Int64    // when one was lost, Unix nanoseconds
 }
 
 func (p *Proxy) connectionsOf(b *table.Backend) *connections {
@@ -27,7 +30,8 @@ func (p *Proxy) connectionsOf(b *table.Backend) *connections {
 }
 
 func (p *Proxy) connect(b *table.Backend) table.Attachment {
-	dial := p.dialer(b)
+	c := new(connections)
+	dial := p.dialer(b, c)
 	build := func(set func(*http.Protocols)) *http.Transport {
 		t := &http.Transport{
 			DialContext:            dial,
@@ -52,12 +56,13 @@ func (p *Proxy) connect(b *table.Backend) table.Attachment {
 		// A controller that has lost its power or stands still says nothing: without these a request
 		// that was under way would wait for the whole ResponseTimeout.
 		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: p.cfg.SystemPing, PingTimeout: p.cfg.SystemPing}
-		return &connections{usual: t}
+		c.usual = t
 	case b.Protocol == "http2":
-		return &connections{usual: build(func(s *http.Protocols) { s.SetUnencryptedHTTP2(true) }), upgrade: build(http1)}
+		c.usual, c.upgrade = build(func(s *http.Protocols) { s.SetUnencryptedHTTP2(true) }), build(http1)
 	default:
-		return &connections{usual: build(http1)}
+		c.usual = build(http1)
 	}
+	return c
 }
 
 // RoundTrip sends a request to the backend.
@@ -76,10 +81,17 @@ func (c *connections) CloseIdleConnections() {
 	}
 }
 
+// Doubt implements table.Attachment.
+func (c *connections) Doubt() { c.doubted.Store(true) }
+
 // dialer connects to the backend. While the table is stale the node has to say
 // before that the port is still that instance's.
-func (p *Proxy) dialer(b *table.Backend) func(context.Context, string, string) (net.Conn, error) {
-	d := &net.Dialer{Timeout: p.cfg.DialTimeout, KeepAlive: 15 * time.Second}
+func (p *Proxy) dialer(b *table.Backend, of *connections) func(context.Context, string, string) (net.Conn, error) {
+	d := &net.Dialer{
+		Timeout: p.cfg.DialTimeout, KeepAliveConfig: p.lookout.keepAlive(),
+		// An app that takes nothing of a request for so long would not begin to answer in time either.
+		Control: userTimeout(max(p.cfg.ResponseTimeout, p.cfg.Lost)),
+	}
 	var c confirmation
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		if !b.System && p.cfg.Confirm != nil && p.cfg.Stale != nil && p.cfg.Stale() {
@@ -87,16 +99,20 @@ func (p *Proxy) dialer(b *table.Backend) func(context.Context, string, string) (
 				return nil, err
 			}
 		}
+		if time.Now().UnixNano()-of.lostAt.Load() < int64(refusedFor) {
+			return nil, errLost // net/http tries once more by itself
+		}
 		conn, err := d.DialContext(ctx, network, b.Address)
 		if err != nil {
 			return nil, err
 		}
-		return &backendConn{Conn: conn}, nil
+		return p.lookout.watch(conn, of), nil
 	}
 }
 
 // refusedFor is how long a node's refusal, or its silence, is remembered: those
-// who wait for the answer must not ask one after the other.
+// who wait for the answer must not ask one after the other. No new connection is
+// made for as long after one was lost.
 const refusedFor = time.Second
 
 // confirmation asks a node about an instance's port, one question at a time. A

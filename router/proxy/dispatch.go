@@ -76,6 +76,9 @@ func (p *Proxy) try(req *http.Request, x *exchange, b *table.Backend) (res *http
 	res, err = p.connectionsOf(b).RoundTrip(req)
 	a.sent()
 	if err == nil {
+		if x.body != nil {
+			x.body.answered()
+		}
 		b.Restore()
 		return res, false, nil
 	}
@@ -91,7 +94,10 @@ func (p *Proxy) judge(req *http.Request, x *exchange, a *attempt, err error) (ag
 	if req.Context().Err() != nil {
 		return false // the client's doing
 	}
-	if a.connected.Load() && isTimeout(err) {
+	if x.body != nil && x.body.failed() != nil {
+		return false // the client's, too
+	}
+	if x.late = a.connected.Load() && isTimeout(err) && !isDial(err); x.late {
 		return false // it is working on it, or stuck; a second one would be, too
 	}
 	p.metrics.failures.Inc()
@@ -122,6 +128,13 @@ func closedIdle(err error) bool {
 func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout() || errors.Is(err, context.DeadlineExceeded)
+}
+
+// isDial reports whether no connection came about. net/http makes another one
+// by itself when a kept-alive one broke.
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // attempt is one backend's try at a request.
@@ -157,24 +170,4 @@ func (a *attempt) trace() *httptrace.ClientTrace {
 		}
 	}
 	return t
-}
-
-// backendConn is a connection to a backend that tells the attempt that has it
-// when its first bytes are written. net/http's own hooks are called before its
-// buffer is flushed.
-type backendConn struct {
-	net.Conn
-	attempt atomic.Pointer[attempt]
-}
-
-func (c *backendConn) Write(b []byte) (int, error) {
-	a := c.attempt.Swap(nil)
-	if a != nil {
-		a.wrote.Store(true)
-	}
-	n, err := c.Conn.Write(b)
-	if a != nil && err == nil {
-		a.sent()
-	}
-	return n, err
 }

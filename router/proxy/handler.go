@@ -31,6 +31,7 @@ type exchange struct {
 	last    *table.Backend // the last one that was picked
 	body    *requestBody
 	failure string // X-Cf-RouterError
+	late    bool   // the backend did not answer in time
 
 	tried      [8]*table.Backend
 	appStart   time.Time
@@ -51,7 +52,10 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer p.active.Add(-1)
 	x := &exchange{in: r, start: time.Now(), id: uuid.NewString()}
 	w := &responseWriter{ResponseWriter: rw, exchange: x}
-	defer p.finish(x) // also when the proxy panics to cut a response off
+	if r.ProtoMajor > 1 {
+		w.bound(p.cfg.Stall)
+	}
+	defer p.finish(w, x) // also when the proxy panics to cut a response off
 	w.Header().Set("X-Vcap-Request-Id", x.id)
 	p.identify(x)
 
@@ -118,13 +122,14 @@ func parseInstance(s string) (app string, index int, ok bool) {
 }
 
 // finish lets the backend go and writes the access log.
-func (p *Proxy) finish(x *exchange) {
+func (p *Proxy) finish(w *responseWriter, x *exchange) {
 	if x.backend != nil {
 		x.backend.Release()
 	}
 	if x.body != nil {
-		x.body.abandon() // a transport may still be reading
+		x.body.leave(w) // a transport may still be reading
 	}
+	w.end()
 	end := time.Now()
 	if x.status == 0 {
 		x.status = statusCancelled // the client went away before anything was written
@@ -154,6 +159,8 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	host := x.in.Host
 	switch {
+	case x.body != nil && x.body.failed() != nil:
+		p.refuseBody(w, x, x.body.failed())
 	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
 		p.refuse(w, x, statusCancelled, "client_gone", "The client closed the connection.")
 	case errors.Is(err, table.ErrNoSuch):
@@ -165,35 +172,10 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, table.ErrNoBackend):
 		w.Header().Set("Cache-Control", "public,max-age=2")
 		p.refuse(w, x, http.StatusServiceUnavailable, "no_endpoints", fmt.Sprintf("Requested route ('%s') has no available endpoints.", host))
-	case isTimeout(err):
+	case x.late:
 		p.refuse(w, x, http.StatusGatewayTimeout, "endpoint_timeout", "Registered endpoint did not answer in time.")
 	default:
 		p.log.Debug("no backend answered", "host", host, "request_id", x.id, "err", err)
 		p.refuse(w, x, http.StatusBadGateway, "endpoint_failure", "Registered endpoint failed to handle the request.")
 	}
-}
-
-// responseWriter notes what is written.
-type responseWriter struct {
-	http.ResponseWriter
-	exchange *exchange
-}
-
-// Unwrap lets http.ResponseController flush and hijack.
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *responseWriter) WriteHeader(code int) {
-	if code >= 200 || code == http.StatusSwitchingProtocols {
-		w.exchange.status = code
-	}
-	w.ResponseWriter.WriteHeader(code)
-}
-
-func (w *responseWriter) Write(b []byte) (int, error) {
-	if w.exchange.status == 0 {
-		w.exchange.status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(b)
-	w.exchange.bytesSent += int64(n)
-	return n, err
 }

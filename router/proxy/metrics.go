@@ -15,6 +15,7 @@ type Metrics struct {
 	refused     *prometheus.CounterVec
 	retries     prometheus.Counter
 	failures    prometheus.Counter
+	lost        prometheus.Counter
 	unconfirmed prometheus.Counter
 	dropped     prometheus.Counter
 }
@@ -38,6 +39,7 @@ func NewMetrics() *Metrics {
 		sent:        counter("response_bytes_total", "Bytes of response bodies."),
 		retries:     counter("retries_total", "Requests sent to another backend after one failed."),
 		failures:    counter("backend_failures_total", "Connections to backends that failed; each ejects the backend for a while."),
+		lost:        counter("backend_lost_total", "Connections to backends that were given up because their machine acknowledged nothing any more."),
 		unconfirmed: counter("unconfirmed_total", "Backends that a node did not confirm while the route table was stale."),
 		dropped:     counter("access_log_dropped_total", "Lines of the access log that were dropped because writing is too slow."),
 	}
@@ -58,7 +60,7 @@ func (m *Metrics) finished(x *exchange, end time.Time) {
 }
 
 func (m *Metrics) parts() []prometheus.Collector {
-	return []prometheus.Collector{m.byCode, m.seconds, m.sent, m.refused, m.retries, m.failures, m.unconfirmed, m.dropped}
+	return []prometheus.Collector{m.byCode, m.seconds, m.sent, m.refused, m.retries, m.failures, m.lost, m.unconfirmed, m.dropped}
 }
 
 // Describe implements prometheus.Collector.

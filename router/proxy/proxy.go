@@ -27,6 +27,7 @@ type Proxy struct {
 	metrics *Metrics
 	lines   *lineLog // nil: nobody wants lines
 	reverse *httputil.ReverseProxy
+	lookout *lookout
 	buffers sync.Pool
 	trusted atomic.Pointer[[]netip.Prefix]
 
@@ -49,7 +50,7 @@ func New(cfg Config) *Proxy {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()
 	}
-	p := &Proxy{cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics}
+	p := &Proxy{cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, lookout: newLookout(cfg.Lost)}
 	p.Trust(cfg.TrustedProxies)
 	p.base, p.cut = context.WithCancel(context.Background()) //nolint:gosec // Drain calls it
 	p.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
@@ -71,15 +72,23 @@ func New(cfg Config) *Proxy {
 // Trust replaces the TrustedProxies, for requests that come from now on.
 func (p *Proxy) Trust(proxies []netip.Prefix) { p.trusted.Store(&proxies) }
 
-// Run writes the access log until ctx ends and what is left then. It must run
-// while requests are answered.
+// Run looks for machines that are lost, and writes the access log, until ctx ends,
+// and what is left of it then. It must run while requests are answered.
 func (p *Proxy) Run(ctx context.Context) error {
+	var beside sync.WaitGroup
+	beside.Go(func() { p.lookout.run(ctx, p.lost) })
 	if p.lines != nil {
-		p.lines.run(ctx)
-		return nil
+		beside.Go(func() { p.lines.run(ctx) })
 	}
-	<-ctx.Done()
+	beside.Wait()
 	return nil
+}
+
+// lost counts connections that are given up.
+func (p *Proxy) lost(all []*backendConn) {
+	p.metrics.lost.Add(float64(len(all)))
+	p.log.Warn("machines acknowledge nothing any more, connections to instances there are given up",
+		"count", len(all), "one", all[0].RemoteAddr(), "dropped_from_routes", all[0].of.doubted.Load())
 }
 
 // Serve answers on l until Drain, then returns nil. With certificates it speaks

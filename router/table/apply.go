@@ -188,7 +188,7 @@ func (t *Table) drop(r *Route) {
 		if !slices.ContainsFunc(rest, func(each *Backend) bool { return each.withdrawal() == w }) {
 			delete(t.tombstones, w) // the feed agrees
 		}
-		b.closeIdle()
+		b.gone()
 	}
 }
 
@@ -241,7 +241,7 @@ func (t *Table) applySystem(w *routing.System) (skipped int) {
 	}
 	t.system.Store(s)
 	for _, b := range known {
-		b.closeIdle()
+		b.gone()
 	}
 	return skipped
 }

@@ -11,6 +11,9 @@ import (
 type Attachment interface {
 	// CloseIdleConnections is called when no new request goes to the backend.
 	CloseIdleConnections()
+	// Doubt is called when the backend has left the table without a withdrawal: its
+	// machine may be lost, and then what is in flight will never be answered.
+	Doubt()
 }
 
 // Backend is one instance as this router sees it. It is shared by all routes
@@ -123,6 +126,14 @@ func (b *Backend) withdraw() <-chan struct{} {
 func (b *Backend) revive() {
 	b.quiet.Store(nil)
 	b.withdrawn.Store(false)
+}
+
+// gone is called when no route leads to the backend any more.
+func (b *Backend) gone() {
+	b.closeIdle()
+	if a := b.attached.Load(); a != nil && !b.withdrawn.Load() {
+		(*a).Doubt()
+	}
 }
 
 func (b *Backend) closeIdle() {
