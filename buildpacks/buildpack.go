@@ -61,6 +61,8 @@ type Command struct {
 	Env  map[string]string // over Context.Env
 	// Stdout is the build's log if nil.
 	Stdout io.Writer
+	// Watch, if not nil, gets a copy of what goes to the build's log.
+	Watch io.Writer
 }
 
 // Dep is this buildpack's own directory below Deps.

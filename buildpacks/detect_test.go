@@ -12,6 +12,8 @@ func TestDetect(t *testing.T) {
 		"go.mod":           {"go_buildpack"},
 		"requirements.txt": {"python_buildpack"},
 		"setup.py":         {"python_buildpack"},
+		"Pipfile":          {"python_buildpack"},
+		"pyproject.toml":   nil, // without a project it only configures tools
 		"Procfile":         nil, // binary is never taken unless it is named
 		"Staticfile/x":     nil, // a folder is no Staticfile
 	} {

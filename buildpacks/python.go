@@ -4,21 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 )
 
-// Python makes a virtual environment with what requirements.txt names, with the
+// Python makes a virtual environment with what the app asks for, with the
 // Python of the stack.
 type Python struct{}
 
-// Detect looks for requirements.txt or setup.py.
+// Detect looks for the files in which apps say what they need.
 func (Python) Detect(_ context.Context, c *Context) (string, bool, error) {
-	return "python", c.has("requirements.txt") || c.has("setup.py"), nil
+	needs, err := pythonNeeds(c)
+	return "python", needs != needsNothing, err
 }
 
 // Supply makes the virtual environment.
 func (Python) Supply(ctx context.Context, c *Context) error {
+	needs, err := pythonNeeds(c)
+	if err != nil {
+		return err
+	}
+	if needs == needsPipenv || needs == needsPoetry {
+		return needs.refuse()
+	}
 	var out strings.Builder
 	if err := c.Run(ctx, Command{Args: []string{"python3", "-c", "import platform; print(platform.python_version())"}, Stdout: &out}); err != nil {
 		return fmt.Errorf("the stack has no Python: %w", err)
@@ -36,7 +43,7 @@ func (Python) Supply(ctx context.Context, c *Context) error {
 	if err := writeConfig(c, "python", version); err != nil {
 		return err
 	}
-	return installRequirements(ctx, c)
+	return installNeeds(ctx, c, needs, version)
 }
 
 // warnRuntime says if runtime.txt wants another Python: there is only one.
@@ -51,36 +58,9 @@ func warnRuntime(c *Context, version string) error {
 	want := strings.TrimPrefix(strings.TrimSpace(string(raw)), "python-")
 	want = strings.TrimSuffix(want, ".x")
 	if want != "" && want != version && !strings.HasPrefix(version, want+".") {
-		c.Log.Warn("runtime.txt asks for Python %s; the app gets %s", want, version)
+		c.Log.Warn("runtime.txt asks for Python %s; the app gets %s, the only one of the stack", want, version)
 	}
 	return nil
-}
-
-// installRequirements runs pip, from vendor/ alone if the app has it.
-func installRequirements(ctx context.Context, c *Context) error {
-	if !c.has("requirements.txt") {
-		c.Log.Info("The app has no requirements.txt: nothing to install")
-		return nil
-	}
-	env, err := c.stagingEnvironment()
-	if err != nil {
-		return err
-	}
-	for name, value := range map[string]string{
-		"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_CACHE_DIR": filepath.Join(c.Cache, "pip"),
-	} {
-		if env[name] == "" {
-			env[name] = value
-		}
-	}
-	args := []string{filepath.Join(c.Dep(), "bin", "python"), "-m", "pip", "install", "--requirement", "requirements.txt"}
-	if c.hasDir("vendor") {
-		c.Log.Step("Running pip install (from vendor/ only)")
-		args = append(args, "--no-index", "--find-links", "vendor")
-	} else {
-		c.Log.Step("Running pip install")
-	}
-	return c.Run(ctx, Command{Args: args, Env: env})
 }
 
 // Finalize makes the environment the app's.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -37,7 +38,11 @@ func (b *Build) runner(c *buildpacks.Context) func(context.Context, buildpacks.C
 		}
 		env["PWD"] = cmd.Dir
 		cmd.Env = buildpacks.Environ(env)
-		cmd.Stdout, cmd.Stderr = b.Log, b.Log
+		out := b.Log
+		if command.Watch != nil {
+			out = io.MultiWriter(b.Log, command.Watch)
+		}
+		cmd.Stdout, cmd.Stderr = out, out
 		if command.Stdout != nil {
 			cmd.Stdout = command.Stdout
 		}

@@ -4,12 +4,12 @@
 // testdata/script holds what a person would type. Each file is a script of
 // its own, with an organization, a space and a log-in of its own. Those of
 // testdata/operator change settings and run one after the other, with a web
-// server, an authority and a proxy of the test's outside the cluster; the
+// server, an authority, a proxy and a package index of the test's outside the cluster; the
 // long run adds languages, large and outside. The
 // commands beside those of testscript are:
 //
 //	cf ARGS…                          the cf command line
-//	await PATTERN cf ARGS…            repeats it until its output matches
+//	await PATTERN cf|kato ARGS…       repeats it until its output matches
 //	get [-H HEADER] URL [STATUS [PATTERN]]
 //	                                  one request through the router; the answer
 //	                                  (header and body) is standard output

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -31,13 +32,14 @@ const outsideName = "outside.example.com"
 
 // outside is the world beyond the cluster: a web server whose certificate is of
 // an authority that nobody knows, and an HTTP proxy that leads to it and to the
-// internet.
+// internet. The server answers for the Python Package Index, too.
 type outside struct {
 	site   string // https://ADDRESS:PORT
 	addr   string
 	proxy  string // http://ADDRESS:PORT
 	caFile string
 	repos  string // bare git repositories, below /git/
+	pypi   *pypi
 
 	mu      sync.Mutex
 	proxied []string
@@ -54,11 +56,17 @@ func (c *cloud) startOutside(t *testing.T) *outside {
 
 func newOutside(t *testing.T, gateway net.IP) *outside {
 	t.Helper()
-	o := &outside{repos: t.TempDir(), caFile: filepath.Join(t.TempDir(), "ca.pem")}
+	o := &outside{repos: t.TempDir(), caFile: filepath.Join(t.TempDir(), "ca.pem"), pypi: newPyPI(t)}
 
 	cert := o.certificate(t, gateway)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello from outside") })
+	// Who asks: the proxy, or a node.
+	mux.HandleFunc("GET /client", func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		fmt.Fprint(w, host)
+	})
+	o.pypi.serve(mux)
 	if git, err := exec.LookPath("git"); err == nil {
 		mux.Handle("/git/", &cgi.Handler{
 			Path: git, Args: []string{"http-backend"}, Root: "/git",
@@ -111,7 +119,7 @@ func (o *outside) certificate(t *testing.T, ip net.IP) tls.Certificate {
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: outsideName},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		DNSNames: []string{outsideName}, IPAddresses: []net.IP{ip},
+		DNSNames: []string{outsideName, indexName, filesName}, IPAddresses: []net.IP{ip},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err = x509.CreateCertificate(rand.Reader, leaf, ca, siteKey.Public(), caKey)
@@ -129,7 +137,8 @@ func (o *outside) serveProxy(w http.ResponseWriter, r *http.Request) {
 	o.proxied = append(o.proxied, r.Host)
 	o.mu.Unlock()
 	addr := r.Host
-	if addr == outsideName+":443" {
+	switch addr {
+	case outsideName + ":443", indexName + ":443", filesName + ":443":
 		addr = o.addr
 	}
 	d := net.Dialer{Timeout: 10 * time.Second}
@@ -163,6 +172,9 @@ func tunnel(w http.ResponseWriter, out net.Conn) {
 func (o *outside) set(env *testscript.Env) {
 	env.Setenv("OUTSIDE", o.site)
 	env.Setenv("OUTSIDE_NAME", outsideName)
+	host, _, _ := net.SplitHostPort(o.addr)
+	env.Setenv("OUTSIDE_HOST", host)
+	env.Setenv("WORDS_SHA256", o.pypi.digest("words-1.1-py3-none-any.whl"))
 	env.Setenv("OUTSIDE_CA", o.caFile)
 	env.Setenv("OUTSIDE_PROXY", o.proxy)
 	env.Setenv("OUTSIDE_GIT", o.repos)
@@ -198,6 +210,12 @@ func (c *cloud) cmdKato(ts *testscript.TestScript, neg bool, args []string) {
 	if (err != nil) != neg {
 		ts.Fatalf("kato: %v", err)
 	}
+}
+
+// scriptKato is kato without input.
+func (c *cloud) scriptKato(ctx context.Context, _ *testscript.TestScript, args []string) (string, error) {
+	out, err := exec.CommandContext(ctx, "docker", append([]string{"exec", c.Node(0).Container, "kato"}, args...)...).CombinedOutput()
+	return string(out), err
 }
 
 // TestOutside holds the world of the scripts to what they expect of it.

@@ -167,10 +167,10 @@ func (c *cloud) cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdAwait is await get … or await PATTERN cf …
+// cmdAwait is await get …, await PATTERN cf … or await PATTERN kato …
 func (c *cloud) cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: await get URL [STATUS [PATTERN]], or: await PATTERN cf ARGS…")
+		ts.Fatalf("usage: await get URL [STATUS [PATTERN]], or: await PATTERN cf|kato ARGS…")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -182,11 +182,12 @@ func (c *cloud) cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	if args[1] != "cf" {
-		ts.Fatalf("await: %q is not cf", args[1])
+	ask := map[string]func(context.Context, *testscript.TestScript, []string) (string, error){"cf": c.scriptCF, "kato": c.scriptKato}[args[1]]
+	if ask == nil {
+		ts.Fatalf("await: %q is neither cf nor kato", args[1])
 	}
 	ts.Check(c.WaitFor(ctx, strings.Join(args, " "), func() error {
-		out, err := c.scriptCF(ctx, ts, args[2:])
+		out, err := ask(ctx, ts, args[2:])
 		if err != nil || !pattern.MatchString(out) {
 			return errors.Join(err, fmt.Errorf("no match for %q in:\n%s", pattern, out))
 		}
