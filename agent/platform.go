@@ -229,6 +229,8 @@ const (
 	SettingCertificates = "cloud/certificates"
 	// SettingStagingProxy is the HTTP proxy of staging containers.
 	SettingStagingProxy = "cloud/staging_http_proxy"
+	// SettingStagingNoProxy are hosts that they reach without it.
+	SettingStagingNoProxy = "cloud/staging_no_proxy"
 	// SettingAPIRate and SettingAPIRateAnonymous bound requests to the API in
 	// a minute: of a user, and of an address without a token.
 	SettingAPIRate          = "cloud/api_requests_per_minute"

@@ -37,11 +37,12 @@ const (
 	certificateDays = "cluster/certificate_days"
 
 	// What the platform reads.
-	stackImage   = "cloud/stack_image"
-	certificates = "cloud/certificates"
-	stagingProxy = "cloud/staging_http_proxy"
-	apiRate      = "cloud/api_requests_per_minute"
-	apiRateAny   = "cloud/api_anonymous_requests_per_minute"
+	stackImage     = "cloud/stack_image"
+	certificates   = "cloud/certificates"
+	stagingProxy   = "cloud/staging_http_proxy"
+	stagingNoProxy = "cloud/staging_no_proxy"
+	apiRate        = "cloud/api_requests_per_minute"
+	apiRateAny     = "cloud/api_anonymous_requests_per_minute"
 )
 
 // KnownSettings lists the settings that this release reads.
@@ -50,7 +51,8 @@ func KnownSettings() []KnownSetting {
 		{voterGrace, json.RawMessage("30"), "seconds without a sign of life after which a dead voter is replaced (1 to 86400)", 1, 24 * 3600, nil},
 		{stackImage, json.RawMessage(`""`), "image that apps are staged and run in, with its tag (scripts/stack makes it)", 0, 0, nil},
 		{certificates, json.RawMessage(`""`), "further certificate authorities, PEM, that staging and app containers trust", 0, 0, nil},
-		{stagingProxy, json.RawMessage(`""`), "HTTP proxy that staging containers use, such as http://proxy:3128", 0, 0, nil},
+		{stagingProxy, json.RawMessage(`""`), "HTTP proxy that staging containers use, such as http://proxy:3128", 0, 0, checkStagingProxy},
+		{stagingNoProxy, json.RawMessage(`""`), "hosts and .domains, with commas, that staging containers reach without that proxy", 0, 0, checkNoProxy},
 		{apiRate, json.RawMessage("6000"), "API requests of one user in a minute, on each controller; 0: no limit (0 to 10000000)", 0, 10_000_000, nil},
 		{apiRateAny, json.RawMessage("1200"), "API requests of one address without a valid token in a minute, on each controller; 0: no limit (0 to 10000000)", 0, 10_000_000, nil},
 		{certificateDays, json.RawMessage("30"), "lifetime of node certificates in days (1 to 365)", 1, 365, nil},

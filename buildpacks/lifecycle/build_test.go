@@ -220,7 +220,7 @@ func TestEnvironment(t *testing.T) {
 	tr := newTrial(t, zipOf(t, entry{"x", "", 0o644}))
 	tr.Certificates = "/etc/stackato/trust.pem"
 	tr.Spec.HTTPProxy, tr.Spec.NoProxy = "http://proxy:3128", "10.0.0.0/8"
-	tr.Spec.Env = map[string]string{"LANG": "de_DE.UTF-8", "HOME": "/root", "npm_config_registry": "https://npm.example.com", "VCAP_SERVICES": "{}"}
+	tr.Spec.Env = map[string]string{"LANG": "de_DE.UTF-8", "HOME": "/root", "npm_config_registry": "https://npm.example.com", "VCAP_SERVICES": "{}", "no_proxy": "registry.example.com"}
 	tr.withPack(t, "p", map[string]string{"compile": "env -0 | sort -z | tr '\\0' '\\n' >\"$1/env\""})
 	tr.mustRun(t)
 	got := map[string]string{}
@@ -234,7 +234,7 @@ func TestEnvironment(t *testing.T) {
 		"npm_config_registry": "https://npm.example.com", "VCAP_SERVICES": "{}", "SOURCE_DATE_EPOCH": "315532801",
 		"http_proxy": "http://proxy:3128", "https_proxy": "http://proxy:3128",
 		"HTTP_PROXY": "http://proxy:3128", "HTTPS_PROXY": "http://proxy:3128",
-		"no_proxy": "10.0.0.0/8", "NO_PROXY": "10.0.0.0/8",
+		"no_proxy": "registry.example.com", "NO_PROXY": "registry.example.com", // the app's wins, in both spellings
 	}
 	for _, name := range TrustVariables {
 		want[name] = "/etc/stackato/trust.pem"

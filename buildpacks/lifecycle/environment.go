@@ -2,9 +2,11 @@ package lifecycle
 
 import (
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // defaultPath is where commands are looked for.
@@ -31,7 +33,7 @@ func (b *Build) environment() map[string]string {
 		}
 	}
 	maps.Copy(env, ProxyVariables(b.Spec.HTTPProxy, b.Spec.NoProxy))
-	maps.Copy(env, b.Spec.Env)
+	maps.Copy(env, bothSpellings(b.Spec.Env))
 	maps.Copy(env, map[string]string{
 		"HOME": b.Home, "USER": ownerName, "TMPDIR": b.Temp,
 		"CF_STACK": b.Spec.Stack, "STACKATO_APP_NAME": b.Spec.AppName,
@@ -57,11 +59,47 @@ func ProxyVariables(proxy, except string) map[string]string {
 	return env
 }
 
-// behindProxy reports whether https goes through a proxy in this environment.
-func (b *Build) behindProxy() bool {
+// bothSpellings is the app's environment; where it has one spelling of a
+// proxy's variable the other becomes the same, lest tools take the operator's
+// or the app's as they like.
+func bothSpellings(app map[string]string) map[string]string {
+	env := maps.Clone(app)
+	for _, lower := range []string{"http_proxy", "https_proxy", "no_proxy"} {
+		upper := strings.ToUpper(lower)
+		if v, ok := app[lower]; ok && app[upper] == "" {
+			env[upper] = v
+		} else if v, ok := app[upper]; ok && app[lower] == "" {
+			env[lower] = v
+		}
+	}
+	return env
+}
+
+// behindProxy reports whether https to a host goes through a proxy in this
+// environment, whatever the tool: false if any may go there directly.
+func (b *Build) behindProxy(host string) bool {
+	if direct(b.env["no_proxy"], host) || direct(b.env["NO_PROXY"], host) {
+		return false
+	}
 	for _, name := range []string{"https_proxy", "HTTPS_PROXY"} {
 		if u, err := url.Parse(b.env[name]); err == nil && u.Host != "" {
 			return true
+		}
+	}
+	return false
+}
+
+// direct reports whether a list of exceptions may name a host. Tools differ:
+// it errs on the side of yes.
+func direct(exceptions, host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for _, e := range strings.FieldsFunc(strings.ToLower(exceptions), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+		if name, _, err := net.SplitHostPort(e); err == nil {
+			e = name
+		}
+		e = strings.Trim(strings.TrimPrefix(e, "*"), ".")
+		if e == "" || strings.HasSuffix(host, e) {
+			return true // "*", or a name that some take for an end of names
 		}
 	}
 	return false

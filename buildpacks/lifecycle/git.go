@@ -87,7 +87,7 @@ func (b *Build) gitOptions(ctx context.Context, address string) ([]string, error
 		}
 		return options, nil
 	}
-	if b.behindProxy() {
+	if b.behindProxy(u.Hostname()) {
 		return options, nil // the proxy resolves names, and guards what is inside
 	}
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())

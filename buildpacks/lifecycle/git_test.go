@@ -121,3 +121,26 @@ func TestInternal(t *testing.T) {
 		}
 	}
 }
+
+// TestGitWithoutTheProxy: what a proxy need not guard is looked at here.
+func TestGitWithoutTheProxy(t *testing.T) {
+	for _, tt := range []struct {
+		except   map[string]string
+		internal bool
+	}{
+		{nil, false},
+		{map[string]string{"no_proxy": "example.com,local"}, false},
+		{map[string]string{"no_proxy": "example.com, LocalHost"}, true},
+		{map[string]string{"NO_PROXY": ".localhost"}, true},
+		{map[string]string{"NO_PROXY": "*"}, true},
+		{map[string]string{"no_proxy": "localhost:443"}, true},
+	} {
+		tr := newTrial(t, zipOf(t, entry{"x", "", 0o644}))
+		tr.Spec.HTTPProxy, tr.Spec.Env = "http://proxy:3128", tt.except
+		tr.env = tr.environment()
+		_, err := tr.gitOptions(t.Context(), "https://localhost/a")
+		if got := err != nil && strings.Contains(err.Error(), "internal address"); got != tt.internal || !got && err != nil {
+			t.Errorf("with %v: %v", tt.except, err)
+		}
+	}
+}

@@ -108,7 +108,8 @@ func (c *cloud) write(source, app, line string) {
 
 func (c *cloud) stagingSettings() staging.Settings {
 	return staging.Settings{
-		Certificates: c.settings.certificates(), HTTPProxy: c.settings.text(agent.SettingStagingProxy),
+		Certificates: c.settings.certificates(),
+		HTTPProxy:    c.settings.text(agent.SettingStagingProxy), NoProxy: c.settings.text(agent.SettingStagingNoProxy),
 		APIURL: c.url("api"), Zones: c.nodes.zones(), Images: c.images(),
 	}
 }
