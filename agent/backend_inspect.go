@@ -11,6 +11,7 @@ import (
 	"github.com/stackato/stackato/agent/inspect"
 	"github.com/stackato/stackato/agent/local"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
@@ -49,6 +50,9 @@ func (r *runtime) describe(env *inspect.Env) {
 	env.Authorities, _ = pki.ParseBundle(a.Authorities) // what cannot be parsed was never taken over
 	env.SiteCertificates = r.siteCertificates()
 	env.Clocks, env.Quorum, env.Gossip = r.clocks, r.quorum, r.gossipSeen
+	if env.Platform = r.agent.platform != nil; env.Platform {
+		env.Apps = r.appDifferences
+	}
 	pids := r.agent.listens()
 	for _, p := range r.processes() {
 		switch p.Name {
@@ -109,6 +113,15 @@ func (r *runtime) quorum(ctx context.Context) (inspect.Quorum, error) {
 		q.Applied, q.Commit, q.LastContact = s.Applied, s.CommitIndex, s.LastContact
 	}
 	return q, nil
+}
+
+// appDifferences asks the Primary, who compares anyway.
+func (r *runtime) appDifferences(ctx context.Context) (inspect.Apps, error) {
+	out, err := ask(ctx, r, methodApps, &rpc.Empty{})
+	if err != nil {
+		return inspect.Apps{}, err
+	}
+	return *out, nil
 }
 
 func (r *runtime) gossipSeen(context.Context) ([]inspect.Seen, error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/consensus"
+	"github.com/stackato/stackato/agent/inspect"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/wire/instance"
 	"github.com/stackato/stackato/wire/logs"
@@ -53,6 +54,9 @@ type CloudController interface {
 	// Routes sends the feed of a router until ctx is done.
 	Routes(ctx context.Context, from node.ID, send func(*routing.Update) error) error
 
+	// Differences tells what runs of apps other than was asked for.
+	// It fails on a controller that is not the Primary.
+	Differences(ctx context.Context) (inspect.Apps, error)
 	// Placed tells other controllers where allocations are, as this node's
 	// Nomad server says.
 	Placed(ctx context.Context, ids []string) (map[string]instance.Placement, error)

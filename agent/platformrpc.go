@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
+	"github.com/stackato/stackato/agent/inspect"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/wire/instance"
@@ -44,6 +45,7 @@ var (
 	methodCache    = rpc.RawMethod[UploadRequest, instance.Blob]{Name: "cloud.put-cache", Callers: rpc.Member, Idle: 30 * time.Second, MaxBody: maxUpload}
 	methodResult   = rpc.Method[ResultRequest, rpc.Empty]{Name: "cloud.result", Callers: rpc.Member}
 	methodRoutes   = rpc.StreamMethod[rpc.Empty, routing.Update]{Name: "cloud.routes", Callers: rpc.Member, MaxItem: 256 << 20}
+	methodApps     = rpc.Method[rpc.Empty, inspect.Apps]{Name: "cloud.differences", Callers: rpc.Member, Timeout: 3 * time.Second}
 	methodAppCert  = rpc.Method[cluster.AppCertificateRequest, cluster.AppCertificateResponse]{Name: "cluster.app-certificate", Callers: rpc.Member}
 )
 
@@ -104,6 +106,14 @@ func servePlatform(s *rpc.Server, r *runtime) {
 			return err
 		}
 		return cc.Routes(ctx, c.ID, send)
+	})
+	rpc.Handle(s, methodApps, func(ctx context.Context, _ rpc.Caller, _ *rpc.Empty) (*inspect.Apps, error) {
+		cc, err := r.cloud()
+		if err != nil {
+			return nil, err
+		}
+		out, err := cc.Differences(ctx)
+		return &out, err
 	})
 	rpc.Handle(s, methodAppCert, func(ctx context.Context, c rpc.Caller, req *cluster.AppCertificateRequest) (*cluster.AppCertificateResponse, error) {
 		if r.role == nil {

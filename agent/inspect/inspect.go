@@ -53,6 +53,8 @@ type Env struct {
 	Quorum   func(context.Context) (Quorum, error)
 	Gossip   func(context.Context) ([]Seen, error) // the agent's gossip, this node included
 	Consul   func(context.Context) ([]Seen, error) // Consul's members, this node included
+	Platform bool                                  // the cluster runs apps
+	Apps     func(context.Context) (Apps, error)   // asked of the Primary
 
 	Logger *slog.Logger // for stack traces of broken checks; default slog.Default()
 
@@ -86,6 +88,7 @@ func Checks(env Env) []Check {
 		{"quorum", "voters and Primary", env.quorum},
 		{"gossip", "whom gossip sees, against the nodes table", env.gossip},
 		{"consul", "whom Consul sees, against the nodes table", env.consul},
+		{"apps", "what runs of apps, against what developers asked for", env.apps},
 	}
 }
 

@@ -12,8 +12,11 @@ func newInspect(a *app) *cobra.Command {
 		Short: "Let a node diagnose itself",
 		Long: `Let a node diagnose itself: clock, disk, ports, Docker, versions, certificates,
 quorum. Each finding comes with a remedy. The exit code is 1 when a check failed;
-warnings alone are 0.`,
-		Example: "  kato inspect\n  kato inspect clock disk --node n3",
+warnings alone are 0.
+
+The check "apps" is the same on every node: it asks the Primary which apps do not
+run as their developers asked, and why.`,
+		Example: "  kato inspect\n  kato inspect clock disk --node n3\n  kato inspect apps --json",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			var findings []local.Finding

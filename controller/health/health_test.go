@@ -279,13 +279,39 @@ func TestRepair(t *testing.T) {
 		t.Fatal("repaired before it was learned what runs")
 	case <-time.After(60 * time.Millisecond): // three times its patience
 	}
+	if d, compared := m.Differences(); compared || len(d) > 0 {
+		t.Fatalf("compared before it was learned what runs: %+v", d)
+	}
 	all := []instance.Status{c.status(0, instance.Running), c.status(1, instance.Running), c.status(2, instance.Running)}
 	c.report(true, all[0], all[1])
 	<-resync
 	await(t, "the reason", func() bool {
-		d := m.Differences()
+		d, _ := m.Differences()
 		return len(d) == 1 && d[0].Running == 2 && len(d[0].Missing) == 1 && d[0].Missing[0].Reason == "No DEA has enough room."
 	})
 	c.report(true, all...)
-	await(t, "nothing to repair", func() bool { return len(m.Differences()) == 0 })
+	await(t, "nothing to repair", func() bool {
+		d, compared := m.Differences()
+		return compared && len(d) == 0
+	})
+}
+
+func TestReasons(t *testing.T) {
+	at := time.Date(2025, 5, 6, 7, 8, 9, 0, time.UTC)
+	d := health.Difference{Extra: make([]instance.Status, 2)}
+	for i := range 7 {
+		d.Missing = append(d.Missing, health.Missing{Index: i, Reason: "No DEA has enough room."})
+	}
+	d.Missing = append(d.Missing, health.Missing{Index: 7, Reason: "It exited with status 1.", Retry: at})
+	want := []string{
+		"#0 #1 #2 #3 #4 and 2 more: No DEA has enough room.",
+		"#7: It exited with status 1, and is started again at 07:08:09 UTC.",
+		"2 run that nobody asks for, or of another version; they are being stopped.",
+	}
+	if diff := cmp.Diff(want, d.Reasons(3)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{want[0], "2 more reasons."}, d.Reasons(2)); diff != "" {
+		t.Error(diff)
+	}
 }

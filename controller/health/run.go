@@ -60,9 +60,10 @@ const recent = 5 * time.Minute
 type Manager struct {
 	cfg Config
 
-	mu      sync.Mutex
-	crashes chan crash // nil while this controller is not the Primary
-	last    []Difference
+	mu       sync.Mutex
+	crashes  chan crash // nil while this controller is not the Primary
+	last     []Difference
+	compared bool // last is of this term
 }
 
 // New returns a manager that does nothing until Run.
@@ -104,11 +105,12 @@ func (m *Manager) queue(c crash) {
 }
 
 // Differences returns what was not as it should be when it was last compared;
-// nothing on a controller that is not the Primary.
-func (m *Manager) Differences() []Difference {
+// false on a controller that is not the Primary, and on one that does not know
+// yet what runs.
+func (m *Manager) Differences() ([]Difference, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.last
+	return m.last, m.compared
 }
 
 // Run works as the Primary of a term until ctx is done; then it returns nil.
@@ -120,7 +122,7 @@ func (m *Manager) Run(ctx context.Context, term uint64) error {
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
-		m.crashes, m.last = nil, nil
+		m.crashes, m.last, m.compared = nil, nil, false
 		m.mu.Unlock()
 	}()
 	var g errgroup.Group
@@ -209,7 +211,7 @@ func (m *Manager) compare(ctx context.Context, st State, w *watch) error {
 		return why
 	})
 	m.mu.Lock()
-	m.last = all
+	m.last, m.compared = all, m.crashes != nil
 	m.mu.Unlock()
 	m.repair(all, w)
 	return nil
