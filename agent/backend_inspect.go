@@ -70,6 +70,9 @@ func (r *runtime) describe(env *inspect.Env) {
 	if r.role != nil {
 		env.DiskErr = r.role.cons.DiskErr
 	}
+	if d, err := partOf[*dea](r, node.DEA); err == nil {
+		env.Image = d.fence.HasImages
+	}
 }
 
 // clocks compares the other nodes' clocks with ours; half the round trip is

@@ -55,6 +55,13 @@ func (f *Fence) Ready(ctx context.Context) error {
 			return err
 		}
 	}
+	return f.HasImages(ctx)
+}
+
+// HasImages returns nil if every image of the configuration is there and is
+// what it was when it was seen first, else an error that wraps ErrNoImage or
+// [ErrUnreachable].
+func (f *Fence) HasImages(ctx context.Context) error {
 	if f.cfg.Images == nil {
 		return nil
 	}

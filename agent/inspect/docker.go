@@ -40,6 +40,12 @@ func (env Env) docker(ctx context.Context) []local.Finding {
 	if !i.IPv4Forwarding {
 		out = append(out, failed("switch it on: sysctl -w net.ipv4.ip_forward=1", "the Docker Engine says that IPv4 forwarding is off")...)
 	}
+	if env.Image != nil {
+		if err := env.Image(ctx); err != nil {
+			out = append(out, failed("on a machine that has it: docker save IMAGE | ssh root@NODE docker load; or name one that is here: "+
+				"kato config set --string cloud/stack_image IMAGE", "no app can be staged or started here: %v", err)...)
+		}
+	}
 	if u, err := usageOf(i.RootDir); err == nil {
 		for _, f := range judgeUsage(i.RootDir, u) {
 			if f.Status != local.FindingOK {

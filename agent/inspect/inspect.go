@@ -49,6 +49,7 @@ type Env struct {
 
 	Clocks   func(context.Context) ([]Offset, error) // of the other nodes, asked by RPC
 	Docker   func(context.Context) (fence.Info, error)
+	Image    func(context.Context) error // whether a DEA has the image that apps run in; nil on other nodes
 	Programs func(context.Context) []Program
 	Quorum   func(context.Context) (Quorum, error)
 	Gossip   func(context.Context) ([]Seen, error) // the agent's gossip, this node included

@@ -3,8 +3,10 @@ package inspect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,6 +181,25 @@ func TestDocker(t *testing.T) {
 			env.Self.Roles = node.NewRoleSet(node.Base, node.DEA)
 			expect(t, env.docker(t.Context()), tt.want)
 		})
+	}
+}
+
+// A DEA without the image that apps run in takes no work: that is said.
+func TestDockerImage(t *testing.T) {
+	here := error(nil)
+	env := Env{
+		Self: node.Node{Roles: node.NewRoleSet(node.Base, node.DEA)},
+		Docker: func(context.Context) (fence.Info, error) {
+			return fence.Info{Version: "20.10.24", StorageDriver: "overlay2", MemoryLimit: true, IPv4Forwarding: true}, nil
+		},
+		Image: func(context.Context) error { return here },
+	}
+	expect(t, env.docker(t.Context()), "ok: Docker Engine 20.10.24")
+	here = fmt.Errorf("%w stack:1 is not on this node", fence.ErrNoImage)
+	got := env.docker(t.Context())
+	expect(t, got, "fail: stack:1 is not on this node")
+	if !strings.Contains(got[0].Remedy, "docker load") {
+		t.Errorf("remedy %q", got[0].Remedy)
 	}
 }
 
