@@ -41,13 +41,8 @@ const (
 // no link is followed, nothing but folders is opened.
 type walk struct {
 	held
-	max   int64 // files
-	links map[inode]bool
+	max int64 // files
 }
-
-type inode struct{ dev, ino uint64 }
-
-func inodeOf(s *unix.Stat_t) inode { return inode{s.Dev, s.Ino} } //nolint:unconvert // not uint64 on every platform
 
 // errBeyond ends a walk whose held.beyond says why.
 var errBeyond = errors.New("there is more than is looked at")
@@ -58,7 +53,7 @@ func walkLayer(ctx context.Context, dir string, maxFiles int64) (held, error) {
 	if err != nil {
 		return held{}, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	w := walk{max: maxFiles, links: map[inode]bool{}}
+	w := walk{max: maxFiles}
 	err = w.folder(ctx, os.NewFile(uintptr(fd), dir), 0)
 	if errors.Is(err, errBeyond) {
 		err = nil
@@ -102,17 +97,13 @@ func (w *walk) name(ctx context.Context, dir *os.File, name string, depth int) e
 	if err := unix.Fstatat(fd, name, &s, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil //nolint:nilerr // gone by now
 	}
-	isDir := s.Mode&unix.S_IFMT == unix.S_IFDIR
-	if !isDir && s.Nlink > 1 {
-		if w.links[inodeOf(&s)] {
-			return nil
-		}
-		w.links[inodeOf(&s)] = true
-	}
-	w.bytes += s.Blocks * 512
-	if !isDir {
+	if s.Mode&unix.S_IFMT != unix.S_IFDIR {
+		// All names of a file are in the layer: together they are it once, and
+		// nobody has to remember a million of them.
+		w.bytes += s.Blocks * 512 / max(1, int64(s.Nlink)) //nolint:gosec,unconvert // 65,000 at most; another type elsewhere
 		return nil
 	}
+	w.bytes += s.Blocks * 512
 	sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):

@@ -56,6 +56,10 @@ type nameless struct {
 	open int
 }
 
+type inode struct{ dev, ino uint64 }
+
+func inodeOf(s *unix.Stat_t) inode { return inode{s.Dev, s.Ino} } //nolint:unconvert // not uint64 on every platform
+
 // addNameless adds to h what the container holds whose first process is pid.
 func (p processes) addNameless(ctx context.Context, h *held, pid int) error {
 	ns, ok := namespaceOf(pid)
