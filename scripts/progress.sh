@@ -62,3 +62,14 @@ need_space() {
 	[ "$free" -ge "$2" ] || die "$3 needs about $2 MiB, and $dir has $((free)) MiB left" \
 		"make room there and run this again; what takes it: du -xh -d 2 $dir | sort -h | tail"
 }
+
+# detached COMMAND…: in a subshell, becomes a command that outlives the script. It keeps nothing open but the three: who
+# waits for a lock that the script, or whoever called it, holds must not wait for the command's end.
+detached() {
+	local fd
+	for fd in /proc/self/fd/*; do
+		fd=${fd##*/}
+		[ "$fd" -le 2 ] || eval "exec $fd>&-"
+	done
+	exec "$@"
+}

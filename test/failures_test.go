@@ -169,6 +169,22 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 }
 
+// TestEngineKeepsNoLock: who waits for a lock that was held while the Docker
+// Engine was started does not wait for the engine's end.
+func TestEngineKeepsNoLock(t *testing.T) {
+	b := newBench(t)
+	b.program("dockerd", "ls -l /proc/$$/fd; exit 1")
+	lock := filepath.Join(b.dir, "lock")
+	must(t, os.WriteFile(lock, nil, 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, _ := b.command(ctx, b.root, nil, "env", "PATH="+b.path+":"+os.Getenv("PATH"),
+		"sh", "-c", `exec 7<"$1"; exec scripts/docker`, "sh", lock).CombinedOutput()
+	if !strings.Contains(string(out), "0 -> /dev/null") || strings.Contains(string(out), lock) {
+		t.Errorf("the engine has open:\n%s", out)
+	}
+}
+
 // TestStepsShowProgress: on a terminal every step counts its seconds. Each
 // program here goes on only when it was seen to.
 func TestStepsShowProgress(t *testing.T) {
