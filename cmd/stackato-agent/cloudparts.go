@@ -75,13 +75,9 @@ func (c *cloud) resync() {
 	}
 }
 
-// unplaced says why a job finds no place, "" if it does.
+// unplaced says why instances of a job are nowhere, "" if that is not known.
 func (c *cloud) unplaced(ctx context.Context, job string) (string, error) {
-	why, err := c.nomad.Unplaced(ctx, job)
-	if err != nil || why == nil {
-		return "", err
-	}
-	return why.Explain(c.nodes.zones(), c.images()), nil
+	return deploy.WhyDown(ctx, &c.nomad, job, c.nodes.zones(), c.images())
 }
 
 // now is the node's clock, in UTC as the API shows times.

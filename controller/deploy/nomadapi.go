@@ -238,6 +238,8 @@ func (a *Alloc) setEnd(states map[string]*api.TaskState, description string) {
 			a.ExitCode, a.OOM = e.ExitCode, e.Details["oom_killed"] == "true"
 		case api.TaskDriverFailure, api.TaskSetupFailure, api.TaskFailedValidation:
 			a.Reason = e.DisplayMessage
+		case api.TaskStarted:
+			a.Reason = "" // at last
 		}
 	}
 }

@@ -210,3 +210,36 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// down answers for one job.
+type down struct {
+	unplaced *deploy.Unplaced
+	allocs   []deploy.Alloc
+}
+
+func (d down) Unplaced(context.Context, string) (*deploy.Unplaced, error)  { return d.unplaced, nil }
+func (d down) Allocations(context.Context, string) ([]deploy.Alloc, error) { return d.allocs, nil }
+
+// TestWhyDown: an instance that has a place and no container is explained too.
+func TestWhyDown(t *testing.T) {
+	const pull = "Failed to pull `x:1`: no such host"
+	stuck := deploy.Alloc{State: deploy.AllocPending, Reason: pull}
+	old, stopping := stuck, stuck
+	old.State, stopping.Stopping = deploy.AllocComplete, true
+	for name, tt := range map[string]struct {
+		down
+		want string
+	}{
+		"no place":       {down{&deploy.Unplaced{}, []deploy.Alloc{stuck}}, "No DEA is there"},
+		"no image":       {down{nil, []deploy.Alloc{old, stuck}}, "The container cannot be started: " + pull + ". An operator must load the image on that DEA (docker load)"},
+		"something else": {down{nil, []deploy.Alloc{{State: deploy.AllocFailed, Reason: "it broke."}}}, "The container cannot be started: it broke."},
+		"all is well":    {down{nil, []deploy.Alloc{{State: deploy.AllocPending}, old, stopping}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := deploy.WhyDown(t.Context(), tt.down, "job", nil, nil)
+			if err != nil || !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}

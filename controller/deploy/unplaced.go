@@ -34,6 +34,33 @@ func WhyUnplaced(ctx context.Context, n interface {
 	return u.Explain(zones, images), nil
 }
 
+// WhyDown says in a sentence why instances of a job are nowhere: Nomad finds no
+// place, or their containers cannot be made. "" if neither is known.
+func WhyDown(ctx context.Context, n interface {
+	Unplaced(ctx context.Context, job string) (*Unplaced, error)
+	Allocations(ctx context.Context, job string) ([]Alloc, error)
+}, job string, zones []string, images map[string][]string,
+) (string, error) {
+	why, err := WhyUnplaced(ctx, n, job, zones, images)
+	if err != nil || why != "" {
+		return why, err
+	}
+	all, err := n.Allocations(ctx, job)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range all {
+		if a.Reason == "" || a.Stopping || a.State != AllocPending && a.State != AllocFailed {
+			continue
+		}
+		why = "The container cannot be started: " + strings.TrimSuffix(a.Reason, ".") + "."
+		if strings.Contains(a.Reason, "pull") { // nothing is fetched: images are loaded
+			why += " An operator must load the image on that DEA (docker load); then it starts by itself."
+		}
+	}
+	return why, nil
+}
+
 // Explain says in a sentence why there is no place, for the developer. Zones
 // are the placement zones that nodes are in, images what each DEA has verified,
 // by the node's name; nil if that is not known.
