@@ -44,7 +44,7 @@ func (b *Build) watchDisk(parent context.Context) (ctx context.Context, stop fun
 
 func (b *Build) diskFull() *BuildError {
 	return failure(staging.ErrInsufficient,
-		"Staging used more than its disk limit of %d MB; push less, or raise the disk quota of the app", b.diskMB())
+		"Staging used more than its disk limit of %d MB; push less (.cfignore), or give the app more than that (cf push -k)", b.diskMB())
 }
 
 // usage returns the bytes that the files below dir take. What it cannot read

@@ -16,8 +16,9 @@ func (a *API) buildRoutes() []route {
 	}
 }
 
+// What a build gets at least, in MiB; it gets as much as the app has.
 const (
-	stagingMemoryMB = 1024 // least memory of a build, in MiB
+	stagingMemoryMB = 1024
 	stagingDiskMB   = 4096
 )
 
@@ -147,14 +148,14 @@ func createBuild(r *request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	memory := stagingMemoryMB
+	memory, disk := stagingMemoryMB, stagingDiskMB
 	if web, found := r.view.ProcessByType(a.GUID, cf.ProcessWeb); found {
-		memory = max(memory, web.MemoryMB)
+		memory, disk = max(memory, web.MemoryMB), max(disk, web.DiskMB)
 	}
 	b := cf.Build{
 		Resource: r.resource(), Metadata: meta, AppGUID: a.GUID, PackageGUID: p.GUID, State: cf.BuildStaging,
 		Buildpacks: a.Buildpacks, Stack: a.Stack,
-		MemoryMB: deref(body.MemoryMB, memory), DiskMB: deref(body.DiskMB, stagingDiskMB), LogRateBytes: deref(body.LogRate, -1),
+		MemoryMB: deref(body.MemoryMB, memory), DiskMB: deref(body.DiskMB, disk), LogRateBytes: deref(body.LogRate, -1),
 		CreatedBy: cf.Actor{GUID: r.user.UserID, Name: r.user.UserName, Email: r.user.UserName},
 	}
 	if l := body.Lifecycle; l != nil {
