@@ -115,6 +115,7 @@ func (s *Stager) put(ctx context.Context, build, token string, r io.Reader) (ins
 // Result ends the build that the token was given to. Reporting the same result
 // again is no error.
 func (s *Stager) Result(ctx context.Context, token string, r staging.Result) error {
+	r = plain(r)
 	_, b, err := s.owner(ctx, token)
 	if err != nil {
 		if s.reported(ctx, r) {
@@ -135,6 +136,9 @@ func (s *Stager) Result(ctx context.Context, token string, r staging.Result) err
 		if made.Digest != "" && !slices.Contains(b.Uploaded, made) {
 			return rpcerr.New(rpcerr.Denied, "blob %.12s… was not stored by build %s", made.Digest, b.GUID)
 		}
+	}
+	if why := unsound(r); why != "" {
+		return s.fail(ctx, s.cfg.State(0), b, failure{staging.ErrReleaseFailed, "What the build says of its processes is not valid: " + why + "."})
 	}
 	now := s.cfg.Now()
 	d := &cf.Droplet{
