@@ -328,7 +328,7 @@ func TestCfQuotasFlagsAndGroups(t *testing.T) {
 	admin.prints("security-groups", "No security groups found")
 	admin.prints("marketplace", "No service offerings found")
 	admin.fails("create-security-group x /dev/null", "")
-	admin.fails("create-isolation-segment x", "Isolation segments are not there yet")
+	admin.fails("create-isolation-segment x", "\nIsolation segments are not there yet.")
 	admin.prints("router-groups", "No router groups found")
 }
 
@@ -338,6 +338,8 @@ func TestCfBuildpacksAndStacks(t *testing.T) {
 	admin := o.as("admin", "secret")
 	admin.prints("stacks", "stackato")
 	admin.prints("stack stackato", "name: stackato")
+	admin.fails("update-stack stackato --state DEPRECATED", "stacks that are not to be used any more are not there yet")
+	admin.prints("update-stack stackato --state ACTIVE", "OK")
 	admin.prints("buildpacks", "1 staticfile_buildpack", "5 binary_buildpack")
 
 	pack := filepath.Join(t.TempDir(), "own.zip")

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"net/http"
+
 	"github.com/stackato/stackato/controller/auth"
 	"github.com/stackato/stackato/controller/cf"
 )
@@ -28,8 +30,11 @@ func (a *API) notYetRoutes() []route {
 			route{"", n.path + "/{rest...}", auth.SignedIn, "Refused: " + n.what + " are not there yet.", refuse},
 		)
 	}
+	// This API of Cloud Foundry's has errors of its own shape.
 	networking := func(*request) (response, error) {
-		return response{}, cf.ErrNotImplemented.With("Network policies are not there yet: apps reach each other through their routes.")
+		return response{status: http.StatusBadRequest, body: map[string]string{
+			"error": "Network policies are not there yet: apps reach each other through their routes.",
+		}}, nil
 	}
 	groups := func(*request) (response, error) { return response{body: []any{}}, nil }
 	return append(

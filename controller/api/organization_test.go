@@ -109,10 +109,20 @@ func TestRefusals(t *testing.T) {
 		{"origins alone", "", "GET", "/v3/users?origins=uaa", "", query, "The query parameter is invalid: Origins filter cannot be provided without usernames or partial_usernames filter."},
 		{"isolation segment", "", "POST", "/v3/isolation_segments", `{"name":"x"}`, cf.ErrNotImplemented, "Isolation segments are not there yet."},
 		{"security group", "", "PATCH", "/v3/security_groups/x", `{}`, cf.ErrNotImplemented, "Security groups are not there yet."},
-		{"network policy", "", "POST", "/networking/v1/external/policies", `{}`, cf.ErrNotImplemented, ""},
 	})
 	if got := w.rows(); got != rows {
 		t.Errorf("refused requests left something: %s, before %s", got, rows)
+	}
+}
+
+func TestNetworkPoliciesAreRefusedAsTheirClientsReadIt(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/networking/v1/external/policies", "/networking/v1/external/policies/delete"} {
+		a := w.admin("POST", path, map[string]any{"policies": []any{}})
+		a.want(400)
+		if got, want := a.get("error"), "Network policies are not there yet: apps reach each other through their routes."; got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
 	}
 }
 

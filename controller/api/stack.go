@@ -29,9 +29,12 @@ type stackJSON struct {
 	Links            links    `json:"links"`
 }
 
+// stackActive is the state of every stack.
+const stackActive = "ACTIVE"
+
 func presentStack(r *request, s cf.Stack) any {
 	return stackJSON{
-		head: headOf(s.Resource), Name: s.Name, Description: orNull(s.Description), State: "ACTIVE", Default: s.Default,
+		head: headOf(s.Resource), Name: s.Name, Description: orNull(s.Description), State: stackActive, Default: s.Default,
 		BuildRootfsImage: s.Name, RunRootfsImage: s.Name, Metadata: metadataOf(s.Metadata),
 		Links: links{"self": {Href: r.link("/v3/stacks/", s.GUID)}},
 	}
@@ -94,7 +97,17 @@ func updateStack(r *request) (response, error) {
 	if err := r.requireAdmin(); err != nil {
 		return response{}, err
 	}
-	patch, err := r.metadataOnly()
+	var body struct {
+		Metadata *metadataBody `json:"metadata"`
+		State    *string       `json:"state"` // cf update-stack
+	}
+	if err := r.decode(&body); err != nil {
+		return response{}, err
+	}
+	if body.State != nil && *body.State != stackActive {
+		return response{}, cf.ErrUnprocessable.With("State must be '%s': stacks that are not to be used any more are not there yet", stackActive)
+	}
+	patch, err := body.Metadata.patch()
 	if err != nil {
 		return response{}, err
 	}

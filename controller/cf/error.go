@@ -49,6 +49,8 @@ var (
 	ErrTooLarge           = &Error{http.StatusRequestEntityTooLarge, 10017, "CF-RequestTooLarge", "The request is too large"}
 	ErrRateLimit          = &Error{http.StatusTooManyRequests, 10013, "CF-RateLimitExceeded", "Rate Limit Exceeded"}
 	ErrServiceUnavailable = &Error{http.StatusServiceUnavailable, 10015, "CF-ServiceUnavailable", "Service unavailable: there is no Primary at the moment. Try again in a few seconds."}
-	ErrNotImplemented     = &Error{http.StatusNotImplemented, 10020, "CF-NotImplemented", "This is not there yet"}
-	ErrServer             = &Error{http.StatusInternalServerError, 10001, "CF-UnknownError", "An unknown error occurred."}
+	// ErrNotImplemented is a 400: cf prints the JSON of a 5xx as it came, and
+	// takes a 422 of some commands for "exists already", which it calls OK.
+	ErrNotImplemented = &Error{http.StatusBadRequest, 10020, "CF-NotImplemented", "This is not there yet"}
+	ErrServer         = &Error{http.StatusInternalServerError, 10001, "CF-UnknownError", "An unknown error occurred."}
 )
