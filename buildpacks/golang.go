@@ -88,6 +88,8 @@ func goEnvironment(c *Context, env map[string]string) {
 	env["GOFLAGS"] = strings.TrimSpace(env["GOFLAGS"] + " " + flags)
 }
 
+var moduleProxy = upstream{"the module proxy", "GOPROXY", "push the modules with the app: go mod vendor"}
+
 // packageSpec is what GO_INSTALL_PACKAGE_SPEC may be.
 var packageSpec = regexp.MustCompile(`^[A-Za-z0-9._/~-]+$`)
 
@@ -112,7 +114,7 @@ func buildModule(ctx context.Context, c *Context, env map[string]string) ([]stri
 	c.Log.Step("Running: go build %s", strings.Join(specs, " "))
 	// The slash: a directory, into which only main packages are written.
 	args := append([]string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", out + "/"}, specs...)
-	if err := c.Run(ctx, Command{Args: args, Env: env}); err != nil {
+	if err := moduleProxy.run(ctx, c, Command{Args: args, Env: env}); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(out)

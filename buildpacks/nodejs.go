@@ -131,7 +131,7 @@ func (Nodejs) Finalize(ctx context.Context, c *Context) error {
 	c.Log.Step("Building dependencies")
 	args := c.npmInstall()
 	c.Log.Info("Installing node modules (%s)", strings.Join(args, " "))
-	if err := c.Run(ctx, Command{Args: args, Env: env}); err != nil {
+	if err := npmRegistry.run(ctx, c, Command{Args: args, Env: env}); err != nil {
 		return err
 	}
 	if err := runScript(ctx, c, m, env, "heroku-postbuild"); err != nil {
@@ -142,6 +142,8 @@ func (Nodejs) Finalize(ctx context.Context, c *Context) error {
 	}
 	return writeProfile(c)
 }
+
+var npmRegistry = upstream{"the npm registry", "npm_config_registry", "push node_modules with the app"}
 
 // npmInstall returns how dependencies are installed: exactly as locked, or as
 // they were pushed, or as package.json says.

@@ -1,7 +1,6 @@
 package buildpacks
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -37,8 +36,8 @@ func installNeeds(ctx context.Context, c *Context, n needs, version string) erro
 	} else {
 		c.Log.Step("Running pip install (%s)", n)
 	}
-	w := &pipWatch{}
-	if err := c.Run(ctx, Command{Args: args, Env: env, Watch: w}); err != nil {
+	var w pipWatch
+	if err := c.Run(ctx, Command{Args: args, Env: env, Watch: &lines{look: w.look}}); err != nil {
 		if advice := w.advice(vendored, version); advice != "" {
 			return fmt.Errorf("pip install failed: %s", advice)
 		}
@@ -47,51 +46,23 @@ func installNeeds(ctx context.Context, c *Context, n needs, version string) erro
 	return nil
 }
 
-// maxPipLine bounds what is looked at of a line, in bytes.
-const maxPipLine = 4 << 10
-
 // pipWatch reads along what pip says, to tell afterwards what can be done
 // about its failure: pip itself says of an index that it cannot reach that
 // there is no such package.
 type pipWatch struct {
-	line []byte
+	network
 
-	unreachable, untrusted, proxy bool
-	hashes, unhashed              bool
-	impossible, unbuilt           bool
-	missing                       string // the requirement that nothing satisfies
-}
-
-// Write never fails.
-func (w *pipWatch) Write(p []byte) (int, error) {
-	n := len(p)
-	for {
-		head, rest, ended := bytes.Cut(p, []byte{'\n'})
-		w.line = append(w.line, head[:min(len(head), maxPipLine-len(w.line))]...)
-		if !ended {
-			return n, nil
-		}
-		w.look(string(w.line))
-		w.line, p = w.line[:0], rest
-	}
+	hashes, unhashed    bool
+	impossible, unbuilt bool
+	missing             string // the requirement that nothing satisfies
 }
 
 func (w *pipWatch) look(line string) {
-	says := func(words ...string) bool {
-		for _, word := range words {
-			if strings.Contains(line, word) {
-				return true
-			}
-		}
-		return false
-	}
-	_, missing, ok := strings.Cut(line, "No matching distribution found for ")
-	if ok {
+	w.network.look(line)
+	says := says(line)
+	if _, missing, ok := strings.Cut(line, "No matching distribution found for "); ok {
 		w.missing = strings.TrimSpace(missing)
 	}
-	w.untrusted = w.untrusted || says("CERTIFICATE_VERIFY_FAILED", "problem confirming the ssl certificate")
-	w.proxy = w.proxy || says("ProxyError", "Cannot connect to proxy", "Tunnel connection failed")
-	w.unreachable = w.unreachable || says("Retrying (Retry(", "Max retries exceeded", "Temporary failure in name resolution", "ReadTimeoutError")
 	w.hashes = w.hashes || says("DO NOT MATCH THE HASHES")
 	w.unhashed = w.unhashed || says("Hashes are required in --require-hashes mode", "all requirements must have their versions pinned")
 	w.impossible = w.impossible || says("ResolutionImpossible")
@@ -101,6 +72,8 @@ func (w *pipWatch) look(line string) {
 // vendorHint is the way out that needs nobody else.
 const vendorHint = "push the wheels with the app: pip wheel -r requirements.txt -w vendor, with the Python of the stack"
 
+var packageIndex = upstream{"the package index", "PIP_INDEX_URL", vendorHint}
+
 // advice is a sentence on what to do, "" if the failure is none that is known.
 func (w *pipWatch) advice(vendored bool, version string) string {
 	switch {
@@ -108,12 +81,8 @@ func (w *pipWatch) advice(vendored bool, version string) string {
 		return "what the index gave is not what its hash says: make the hashes of requirements.txt anew, and if they are right ask who runs the index"
 	case w.unhashed:
 		return "where one requirement has a hash, every one needs a version and a hash, also those that others ask for: pip-compile --generate-hashes writes them"
-	case w.untrusted:
-		return "the certificate of the package index, or of the proxy before it, is not trusted: an operator adds its authority (kato config set cloud/certificates)"
-	case w.proxy:
-		return "the package index was not reached through the proxy: an operator looks at cloud/staging_http_proxy and cloud/staging_no_proxy (kato config get cloud)"
-	case w.unreachable:
-		return "the package index cannot be reached from here: name one that can be in PIP_INDEX_URL (cf set-env), ask an operator for a proxy (cloud/staging_http_proxy), or " + vendorHint
+	case w.network != network{}:
+		return w.network.advice(packageIndex)
 	case w.missing != "" && vendored:
 		return fmt.Sprintf("vendor/ has nothing for %s that Python %s can use: %s; without the folder the index is asked", w.missing, version, vendorHint)
 	case w.missing != "":

@@ -111,7 +111,7 @@ func TestPipFailures(t *testing.T) {
 		{"unhashed", "ERROR: Hashes are required in --require-hashes mode, but they are missing from some requirements.\n", "pip-compile --generate-hashes"},
 		{"exclude", "ERROR: ResolutionImpossible: for help visit\n", "exclude each other"},
 		{"unbuilt", "  error: subprocess-exited-with-error\n", "compiler"},
-		{"a long line", strings.Repeat("x", 3*maxPipLine) + "\n" + none, "the index has no flask==99"},
+		{"a long line", strings.Repeat("x", 3*maxLine) + "\n" + none, "the index has no flask==99"},
 		{"something else", "ERROR: other\n", "as it says above: exit status 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
