@@ -30,14 +30,11 @@ type primaryWork struct {
 	r    *runtime
 	role *controllerRole
 	core *cluster.Primary
-
-	// done remembers what was found in place, by subject, so that a round
-	// does not ask for it again: until it changes, or settled has passed.
-	done map[string]settled
 }
 
-// settled is something that was brought about.
-type settled struct {
+// settled is what was found in place, by subject, so that a round does not ask
+// for it again: until it changes, or settledFor has passed.
+type settled map[string]struct {
 	what string
 	when time.Time
 }
@@ -46,14 +43,16 @@ type settled struct {
 const settledFor = 2 * time.Minute
 
 // once runs do unless the same was done for subject not long ago.
-func (w *primaryWork) once(subject, what string, do func() error) error {
-	if s, ok := w.done[subject]; ok && s.what == what && time.Since(s.when) < settledFor {
+func (s settled) once(subject, what string, do func() error) error {
+	entry, ok := s[subject]
+	if ok && entry.what == what && time.Since(entry.when) < settledFor {
 		return nil
 	}
 	if err := do(); err != nil {
 		return err
 	}
-	w.done[subject] = settled{what, time.Now()}
+	entry.what, entry.when = what, time.Now()
+	s[subject] = entry
 	return nil
 }
 
@@ -65,11 +64,13 @@ func newPrimaryWork(r *runtime, role *controllerRole) *primaryWork {
 
 // run works until ctx, which ends with leadership, is done.
 func (w *primaryWork) run(ctx context.Context, term uint64) {
-	w.done = map[string]settled{}
 	var wg sync.WaitGroup
 	wg.Go(func() { w.core.Run(ctx, term) })
 	if w.r.cfg.Children {
-		wg.Go(func() { w.outside(ctx, term) })
+		// Each by itself: while Nomad waits for a node that does not answer, one
+		// that joins needs its Consul token.
+		wg.Go(func() { w.outside(ctx, term, "Consul", w.consul) })
+		wg.Go(func() { w.outside(ctx, term, "Nomad", w.nomad) })
 	}
 	wg.Wait()
 }
@@ -88,14 +89,15 @@ func (w *primaryWork) applied(ctx context.Context, n node.Node) (uint64, error) 
 	return s.Raft.Applied, nil
 }
 
-// outside keeps Consul and Nomad in line.
-func (w *primaryWork) outside(ctx context.Context, term uint64) {
+// outside keeps one of Consul and Nomad in line.
+func (w *primaryWork) outside(ctx context.Context, term uint64, which string, round func(context.Context, settled) error) {
 	var last string
+	done := settled{}
 	for ctx.Err() == nil {
 		_, changed := w.r.dir.watch()
-		err := w.round(ctx, term)
+		err := w.round(ctx, term, done, round)
 		if text := fmt.Sprint(err); err != nil && text != last && ctx.Err() == nil {
-			w.r.log.Warn("keep Consul and Nomad in line; will go on trying", "err", err)
+			w.r.log.Warn("keep "+which+" in line; will go on trying", "err", err)
 			last = text
 		}
 		pause := primaryInterval
@@ -112,23 +114,23 @@ func (w *primaryWork) outside(ctx context.Context, term uint64) {
 	}
 }
 
-// round does everything once.
-func (w *primaryWork) round(ctx context.Context, term uint64) error {
+// round does everything once, if this node still leads.
+func (w *primaryWork) round(ctx context.Context, term uint64, done settled, do func(context.Context, settled) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	if w.role.cons.LeadTerm() != term {
 		return nil
 	}
-	consulToken, nomadToken, err := w.role.ctl.ManagementTokens()
-	if err != nil {
-		return err
-	}
-	return errors.Join(w.consul(ctx, consulToken), w.nomad(ctx, nomadToken))
+	return do(ctx, done)
 }
 
 // consul gives every node its token and forgets servers and members that do
 // not belong (any more).
-func (w *primaryWork) consul(ctx context.Context, token string) error {
+func (w *primaryWork) consul(ctx context.Context, done settled) error {
+	token, _, err := w.role.ctl.ManagementTokens()
+	if err != nil {
+		return err
+	}
 	c := consul.NewClient(consulHTTP, token)
 	defer c.Close()
 	if _, err := c.Leader(ctx); err != nil {
@@ -136,7 +138,7 @@ func (w *primaryWork) consul(ctx context.Context, token string) error {
 	}
 	a := w.r.dir.get()
 	for _, n := range a.Nodes {
-		err := w.once("consul token of "+string(n.ID), n.Name, func() error { return w.ensureConsulToken(ctx, c, n) })
+		err := done.once("consul token of "+string(n.ID), n.Name, func() error { return w.ensureConsulToken(ctx, c, n) })
 		if err != nil {
 			return err
 		}
@@ -187,13 +189,17 @@ func (w *primaryWork) isServer(a cluster.Assignment, id string) bool {
 
 // nomad bootstraps access control, writes roles and zones as node metadata,
 // and forgets servers and clients that do not belong (any more).
-func (w *primaryWork) nomad(ctx context.Context, token string) error {
+func (w *primaryWork) nomad(ctx context.Context, done settled) error {
+	_, token, err := w.role.ctl.ManagementTokens()
+	if err != nil {
+		return err
+	}
 	c := nomad.NewClient(nomadHTTP, token)
 	defer c.Close()
 	if _, err := c.Leader(ctx); err != nil {
 		return fmt.Errorf("nomad: %w", err)
 	}
-	if err := w.once("nomad bootstrap", "", func() error { return c.BootstrapACL(ctx, token) }); err != nil {
+	if err := done.once("nomad bootstrap", "", func() error { return c.BootstrapACL(ctx, token) }); err != nil {
 		return fmt.Errorf("nomad: %w", err)
 	}
 	a := w.r.dir.get()
@@ -202,24 +208,24 @@ func (w *primaryWork) nomad(ctx context.Context, token string) error {
 		return fmt.Errorf("nomad: %w", err)
 	}
 	for _, n := range nodes {
-		if err := w.nomadNode(ctx, c, a, n); err != nil {
+		if err := w.nomadNode(ctx, c, done, a, n); err != nil {
 			return fmt.Errorf("nomad client %s: %w", n.Name, err)
 		}
 	}
 	return w.nomadServers(ctx, c, a)
 }
 
-func (w *primaryWork) nomadNode(ctx context.Context, c *nomad.Client, a cluster.Assignment, n nomad.Node) error {
+func (w *primaryWork) nomadNode(ctx context.Context, c *nomad.Client, done settled, a cluster.Assignment, n nomad.Node) error {
 	member, belongs := a.Find(node.ID(n.ID))
 	switch {
 	case !belongs && n.Status == "down":
 		return c.PurgeNode(ctx, n.ID)
 	case !belongs, n.Status != "ready":
-		delete(w.done, "nomad meta of "+n.ID)
+		delete(done, "nomad meta of "+n.ID)
 		return nil // it is stopping, or cannot be asked now
 	}
 	want := roleMeta(member)
-	return w.once("nomad meta of "+n.ID, fmt.Sprint(want), func() error { return w.setNomadMeta(ctx, c, n.ID, want) })
+	return done.once("nomad meta of "+n.ID, fmt.Sprint(want), func() error { return w.setNomadMeta(ctx, c, n.ID, want) })
 }
 
 // setNomadMeta brings a running client's metadata in line.
