@@ -180,36 +180,6 @@ func everyoneKnows(b *testing.B, c *nodes.Cluster, generation uint64) bool {
 	return true
 }
 
-// BenchmarkIdle measures what an idle node costs: an agent with the base role
-// only, and everything of a micro cloud.
-func BenchmarkIdle(b *testing.B) {
-	c, ctx := formed(b, 2, func(i int) []string {
-		if i == 0 {
-			return []string{"micro"}
-		}
-		return []string{"base"}
-	})
-	for b.Loop() {
-		const rest = 30 * time.Second
-		time.Sleep(10 * time.Second) // a measurement of rest, not a wait for a condition
-		micro, base := usage(b, c.Node(0)), usage(b, c.Node(1))
-		time.Sleep(rest)
-		microLater, baseLater := usage(b, c.Node(0)), usage(b, c.Node(1))
-		for _, p := range []string{"stackato-agent", "consul", "nomad", "dockerd", "containerd"} {
-			b.ReportMetric(microLater[p].rssMiB, "micro-"+p+"-MiB")
-			b.ReportMetric(percent(micro[p], microLater[p], rest), "micro-"+p+"-cpu%")
-		}
-		total := 0.0
-		for _, u := range microLater {
-			total += u.rssMiB
-		}
-		b.ReportMetric(total, "micro-total-MiB")
-		b.ReportMetric(baseLater["stackato-agent"].rssMiB, "base-agent-MiB")
-		b.ReportMetric(percent(base["stackato-agent"], baseLater["stackato-agent"], rest), "base-agent-cpu%")
-	}
-	_ = ctx
-}
-
 // formed returns a healthy cluster of n nodes.
 func formed(b *testing.B, n int, roles func(int) []string) (*nodes.Cluster, context.Context) {
 	b.Helper()
