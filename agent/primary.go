@@ -202,6 +202,9 @@ func (w *primaryWork) nomad(ctx context.Context, done settled) error {
 	if err := done.once("nomad bootstrap", "", func() error { return c.BootstrapACL(ctx, token) }); err != nil {
 		return fmt.Errorf("nomad: %w", err)
 	}
+	if err := done.once("nomad scheduler", "", func() error { return c.SpreadLoad(ctx) }); err != nil {
+		return fmt.Errorf("nomad: %w", err)
+	}
 	a := w.r.dir.get()
 	nodes, err := c.NodeList(ctx)
 	if err != nil {

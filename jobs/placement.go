@@ -77,17 +77,14 @@ func (p Placement) constraints() []*api.Constraint {
 
 // spread puts instances evenly over availability zones and over nodes.
 //
-// What Nomad makes of it (1.10.5, evenSpreadScoreBoost): without targets it adds
-// up the two scores and ignores the weights, so where a zone has fewer nodes
-// than another, zones win for small apps only: four instances on two and one
-// node are two and two, six can be four and two. And while it replaces the
-// instances of a lost node that node counts as a used one with none, which its
-// search for the least used value takes for "not set yet", depending on the
-// order of a map: the rest then look alike, and the replacements of one app may
-// all land on one of them. Nobody moves instances afterwards, as in Cloud
-// Foundry; a restart or the next deployment places them anew. Targets would
-// avoid both, but naming nodes in a job replaces all instances when nodes
-// come and go.
+// What Nomad makes of it (1.10.5, evenSpreadScoreBoost): without targets it
+// adds up the two scores and ignores the weights, so where a zone has fewer
+// nodes than another, zones win for small apps only: four instances on two and
+// one node are two and two, six are four and two. Replacements of a lost
+// node's instances can be uneven by one. Targets would be weighted, but jobs
+// would name zones, and a job whose spread changes replaces all its instances.
+// Which nodes of equal rank get the work is the scheduler's algorithm, set by
+// the Primary: docs/adr/0019-work-goes-where-most-is-free.md.
 func spread() []*api.Spread {
 	return []*api.Spread{
 		api.NewSpread("${meta."+metaZone+"}", 100, nil),

@@ -94,6 +94,26 @@ func jobStatus(t *testing.T, list, id string) string {
 	return ""
 }
 
+// apart wants apps of one instance on different nodes: one that is lost must
+// not take all of them along.
+func apart(t *testing.T, c *cloud) {
+	u := c.newUser(t)
+	on := map[string]int{}
+	names := []string{"apart-1", "apart-2", "apart-3"}
+	for _, name := range names {
+		app := u.push(name, 1)
+		for host := range u.hosts(app) {
+			on[host]++
+		}
+	}
+	if len(on) < 2 {
+		t.Errorf("three apps of one instance are on %v", on)
+	}
+	for _, name := range names {
+		u.run("delete", name, "-r", "-f")
+	}
+}
+
 // overZones wants as many instances in a zone of one node as in one of two.
 func overZones(t *testing.T, c *cloud) {
 	u := c.newUser(t)
