@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stackato/stackato/wire/instance"
 )
 
 // TestWalkLayer: what du counts, whatever the names are.
@@ -58,6 +60,20 @@ func TestWalkLayer(t *testing.T) {
 	must(os.MkdirAll(name(strings.Repeat("d/", maxDepth+1)), 0o700))
 	if h, err = walkLayer(t.Context(), dir, math.MaxInt64); err != nil || h.beyond != fmt.Sprintf("folders more than %d deep", maxDepth) {
 		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+// What a stager keeps out of its build's way is not the build's, within bounds.
+func TestHeldByStager(t *testing.T) {
+	h, hidden := held{bytes: 100, files: 10}, held{bytes: spoolBytes + 5, files: 3}
+	if got, want := h.and(hidden, instance.KindStaging), (held{bytes: 105, files: 13}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := h.and(held{bytes: 5, beyond: "more"}, instance.KindStaging), (held{bytes: 100, files: 10, beyond: "more"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := h.and(hidden, instance.KindApp), (held{bytes: spoolBytes + 105, files: 13}); got != want {
+		t.Errorf("an app: %+v, want %+v", got, want)
 	}
 }
 

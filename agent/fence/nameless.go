@@ -60,29 +60,28 @@ type inode struct{ dev, ino uint64 }
 
 func inodeOf(s *unix.Stat_t) inode { return inode{s.Dev, s.Ino} } //nolint:unconvert // not uint64 on every platform
 
-// addNameless adds to h what the container holds whose first process is pid.
-func (p processes) addNameless(ctx context.Context, h *held, pid int) error {
+// nameless measures what the container holds whose first process is pid.
+func (p processes) nameless(ctx context.Context, pid int) (held, error) {
 	ns, ok := namespaceOf(pid)
 	if own, known := namespaceOf(os.Getpid()); !ok || known && own == ns {
-		return nil // it has ended
+		return held{}, nil // it has ended
 	}
 	var root unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/root/.", pid), &root); err != nil {
-		return nil //nolint:nilerr // it has ended
+		return held{}, nil //nolint:nilerr // it has ended
 	}
 	n := nameless{dev: root.Dev, seen: map[inode]bool{}} //nolint:unconvert // not uint64 on every platform
 	for _, pid := range p[ns] {
 		if err := ctx.Err(); err != nil {
-			return err
+			return held{}, err
 		}
 		n.process(pid)
 		if n.open > maxOpenFiles {
-			h.beyond = fmt.Sprintf("more than %d open files", maxOpenFiles)
+			n.beyond = fmt.Sprintf("more than %d open files", maxOpenFiles)
 			break
 		}
 	}
-	h.bytes, h.files = h.bytes+n.bytes, h.files+n.files
-	return nil
+	return n.held, nil
 }
 
 // process looks at the open files of a process, and of those of its threads

@@ -101,8 +101,20 @@ func (f *Fence) held(ctx context.Context, c Container, all processes) (held, err
 	if err != nil || h.beyond != "" || pid == 0 {
 		return h, err
 	}
-	err = all.addNameless(ctx, &h, pid)
-	return h, err
+	n, err := all.nameless(ctx, pid)
+	return h.and(n, c.Kind), err
+}
+
+// spoolBytes of a build's files without a name do not count: the stager holds
+// package, buildpacks, caches and droplet so, out of the way of what it runs.
+const spoolBytes = 4 << 30
+
+// and adds what a container holds without a name.
+func (h held) and(nameless held, kind string) held {
+	if kind == instance.KindStaging {
+		nameless.bytes = max(0, nameless.bytes-spoolBytes)
+	}
+	return held{h.bytes + nameless.bytes, h.files + nameless.files, cmp.Or(h.beyond, nameless.beyond)}
 }
 
 // meter remembers one container's last measurements.
