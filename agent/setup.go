@@ -169,7 +169,7 @@ func (s *Setup) Join(ctx context.Context, r local.JoinRequest, progress local.Pr
 	}
 	n.Roles = n.Roles.Normalize()
 	if r.NoStart {
-		n.StoppedRoles = n.Roles.Without(node.NewRoleSet(node.Base))
+		n.StoppedRoles = n.Roles.Without(node.NewRoleSet(node.Base, node.Controller))
 	}
 	if err := node.CheckRoles(n.Roles); err != nil {
 		return local.JoinResult{}, rpcerr.New(rpcerr.Precondition, "%v", err)
