@@ -37,7 +37,7 @@ func (a *Agent) listens() inspect.Processes {
 	p := a.cfg.Ports
 	return inspect.Processes{
 		Agent: os.Getpid(), HealthPort: p.HTTP, Platform: a.platform != nil,
-		APIPort: p.API, HTTPPort: p.RouterHTTP, HTTPSPort: p.RouterHTTPS,
+		APIPort: p.API, HTTPPort: p.RouterHTTP, HTTPSPort: p.RouterHTTPS, RouterHealthPort: p.RouterHealth,
 	}
 }
 

@@ -79,13 +79,16 @@ type Ports struct {
 	// 80 and 443.
 	RouterHTTP  int `yaml:"router_http"`
 	RouterHTTPS int `yaml:"router_https"`
+	// RouterHealth is where load balancers ask how the router is, on every
+	// address; default 7304.
+	RouterHealth int `yaml:"router_health"`
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		DataDir: "/var/lib/stackato", Zone: node.DefaultZone, Timing: "lan", LogLevel: "info",
-		Ports:        Ports{RPC: 7300, Gossip: 7301, HTTP: 7302, API: 7303, RouterHTTP: 80, RouterHTTPS: 443},
+		Ports:        Ports{RPC: 7300, Gossip: 7301, HTTP: 7302, API: 7303, RouterHTTP: 80, RouterHTTPS: 443, RouterHealth: 7304},
 		Children:     true,
 		DockerSocket: "/var/run/docker.sock", RoleGroups: "/s/etc/kato/role_groups.yml", HostsFile: "/etc/hosts",
 	}
@@ -132,6 +135,7 @@ func (c *Config) fromEnv(env []string) error {
 	numbers := map[string]*int{
 		"STACKATO_RPC_PORT": &c.Ports.RPC, "STACKATO_GOSSIP_PORT": &c.Ports.Gossip, "STACKATO_HTTP_PORT": &c.Ports.HTTP,
 		"STACKATO_API_PORT": &c.Ports.API, "STACKATO_ROUTER_HTTP_PORT": &c.Ports.RouterHTTP, "STACKATO_ROUTER_HTTPS_PORT": &c.Ports.RouterHTTPS,
+		"STACKATO_ROUTER_HEALTH_PORT": &c.Ports.RouterHealth,
 	}
 	for _, kv := range env {
 		k, v, _ := strings.Cut(kv, "=")
@@ -179,7 +183,7 @@ func (c Config) Validate() error {
 	}
 	for name, p := range map[string]int{
 		"rpc": c.Ports.RPC, "gossip": c.Ports.Gossip, "http": c.Ports.HTTP, "api": c.Ports.API,
-		"router_http": c.Ports.RouterHTTP, "router_https": c.Ports.RouterHTTPS,
+		"router_http": c.Ports.RouterHTTP, "router_https": c.Ports.RouterHTTPS, "router_health": c.Ports.RouterHealth,
 	} {
 		if p < 1 || p > 65535 {
 			return fmt.Errorf("ports.%s: %d is not from 1 to 65535", name, p)

@@ -183,8 +183,9 @@ type RouterEnv struct {
 	Self   node.Node
 	Domain string
 	Dir    string // for its files; made when missing
-	// HTTP and HTTPS are addresses to listen on.
-	HTTP, HTTPS string
+	// HTTP and HTTPS are addresses to listen on; at Health load balancers ask
+	// how the router is.
+	HTTP, HTTPS, Health string
 	// Certificate is what is shown to the world; it changes when renewed.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Config returns what operators decide about routers, and a channel that

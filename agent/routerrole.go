@@ -42,6 +42,7 @@ func newRouterRole(r *runtime) (*routerRole, error) {
 	rt, err := r.agent.platform.Router(RouterEnv{
 		Self: a.Self, Domain: a.Domain, Dir: r.cfg.path("router"),
 		HTTP: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTP), HTTPS: fmt.Sprintf(":%d", r.cfg.Ports.RouterHTTPS),
+		Health:      fmt.Sprintf(":%d", r.cfg.Ports.RouterHealth),
 		Certificate: c.get, Config: config.watch, Stays: r.staysRouter, ControllerTLS: r.controllerTLS(), Feed: feed, Confirm: r.confirmBackend,
 		Logs: logStore{r}, Logger: r.log,
 	})

@@ -289,6 +289,30 @@ func TestHealthBeforeTheFirstTable(t *testing.T) {
 	eventually(t, "200", func() bool { return healthOf(health) == 200 })
 }
 
+// TestHealthWhileItStops: load balancers learn that a router goes while it still
+// answers what is in flight.
+func TestHealthWhileItStops(t *testing.T) {
+	feed := newControllers()
+	w := startWorking(t, "one")
+	feed.set(routeTo("app.example.com", "", w.Backend))
+	health := loopback(t)
+	r := start(t, feed, func(c *router.Config) { c.HealthListener = health })
+	r.routed(t, "app.example.com", 200)
+	if got := healthOf(health); got != 200 {
+		t.Errorf("a router that serves says %d", got)
+	}
+	last := r.asked(t, "GET", "http://app.example.com/work", nil)
+	<-w.entered
+	stopped := make(chan struct{})
+	go func() { r.stop(); close(stopped) }()
+	eventually(t, "503", func() bool { return healthOf(health) == 503 })
+	w.answer <- struct{}{}
+	if got := <-last; got.StatusCode != 200 {
+		t.Errorf("the last request: %d", got.StatusCode)
+	}
+	<-stopped
+}
+
 // healthOf returns the status that /health answers, 0 for none.
 func healthOf(l net.Listener) int {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

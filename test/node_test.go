@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -50,6 +51,13 @@ func healthOfNodes(ctx context.Context, t *testing.T, c *cluster.Cluster) {
 			"stackato_state_index ", "stackato_certificate_expiry_seconds ", "stackato_rpc_seconds_count{", "process_resident_memory_bytes ",
 		}},
 		{1, 200, "/metrics", []string{"stackato_primary 0\n", "stackato_nodes 2\n"}},
+	}
+	// As a load balancer asks, from another machine.
+	resp, err := http.Get("http://" + net.JoinHostPort(c.Node(0).Address, "7304") + "/health")
+	if err != nil {
+		t.Error(err)
+	} else if resp.Body.Close(); resp.StatusCode != http.StatusOK {
+		t.Errorf("the router's health is %s", resp.Status)
 	}
 	for _, tt := range tests {
 		code, body, err := get(ctx, c.Node(tt.node), tt.path)

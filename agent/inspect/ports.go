@@ -40,10 +40,10 @@ type Processes struct {
 	Agent, Consul, Nomad int
 	HealthPort           int // of the agent on loopback; default 7302
 	// Platform says that the agent serves the Cloud Controller's API and
-	// routes; APIPort (default 7303), HTTPPort (80) and HTTPSPort (443) are
-	// where.
-	Platform                     bool
-	APIPort, HTTPPort, HTTPSPort int
+	// routes; APIPort (default 7303), HTTPPort (80), HTTPSPort (443) and
+	// RouterHealthPort (7304) are where.
+	Platform                                       bool
+	APIPort, HTTPPort, HTTPSPort, RouterHealthPort int
 }
 
 // NodePorts returns the ports of docs/operator/ports-and-files.md that node n
@@ -71,6 +71,7 @@ func NodePorts(n node.Node, voter bool, pids Processes) []Port {
 	if pids.Platform && (n.Roles.Has(node.Router) || fresh) {
 		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.HTTPPort, 80), "tcp")
 		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.HTTPSPort, 443), "tcp")
+		add("router", pids.Agent, netip.Addr{}, cmp.Or(pids.RouterHealthPort, 7304), "tcp")
 	}
 	if pids.Platform && n.Roles.Has(node.DEA) {
 		add("agent", pids.Agent, resolver.Address, 53, "tcp", "udp")

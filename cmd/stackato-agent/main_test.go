@@ -50,8 +50,8 @@ advertise: %s
 children: false
 role_groups: %s/role_groups.yml
 hosts_file: %s/hosts
-ports: {rpc: %d, gossip: %d, http: %d, api: %d, router_http: %d, router_https: %d}
-`, dir, name, b.addr, dir, dir, b.rpc, b.port(), b.port(), b.port(), b.port(), b.port()))
+ports: {rpc: %d, gossip: %d, http: %d, api: %d, router_http: %d, router_https: %d, router_health: %d}
+`, dir, name, b.addr, dir, dir, b.rpc, b.port(), b.port(), b.port(), b.port(), b.port(), b.port()))
 	return b
 }
 

@@ -58,7 +58,7 @@ func newRouter(env agent.RouterEnv, kept *sockets) (agent.Router, error) {
 		return nil, errors.Join(fmt.Errorf("router: %w (does another program use the port?)", err), plain.Close())
 	}
 	r, err := router.New(router.Config{
-		HTTPListener: plain, HTTPSListener: secure, Certificates: certificates.Get,
+		HTTPListener: plain, HTTPSListener: secure, Health: env.Health, Certificates: certificates.Get,
 		Feed: feed(env.Feed), TableFile: filepath.Join(env.Dir, "routes.json"),
 		SystemTLS: env.ControllerTLS, Confirm: env.Confirm,
 		DrainTimeout: drainWithin, Limits: proxy.Limits{IdleTimeout: config.Idle, ResponseTimeout: config.Response, Stall: config.Stall},

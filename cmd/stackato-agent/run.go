@@ -63,6 +63,7 @@ var configFlags = []struct{ name, variable, usage string }{
 	{"api-port", "STACKATO_API_PORT", "port of the Cloud Controller for routers (default 7303)"},
 	{"router-http-port", "STACKATO_ROUTER_HTTP_PORT", "port of the router for HTTP (default 80)"},
 	{"router-https-port", "STACKATO_ROUTER_HTTPS_PORT", "port of the router for HTTPS (default 443)"},
+	{"router-health-port", "STACKATO_ROUTER_HEALTH_PORT", "port where load balancers ask how the router is (default 7304)"},
 }
 
 // run starts the agent and stops it on a signal.

@@ -18,7 +18,7 @@ import time
 
 # Ports of the node that an app has no business with. 80 and 443 are the
 # router's, which everybody may reach.
-NODE_PORTS = [22, 2375, 2376, 4646, 4647, 4648, 7300, 7301, 7302, 7303, 8300, 8301, 8302, 8500, 8501, 8502, 8503, 8600]
+NODE_PORTS = [22, 2375, 2376, 4646, 4647, 4648, 7300, 7301, 7302, 7303, 7304, 8300, 8301, 8302, 8500, 8501, 8502, 8503, 8600]
 METADATA = ["169.254.169.254", "169.254.170.2"]
 APP_PORT = 8080
 NEIGHBOURS = 30  # first addresses of the containers' network
