@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 
@@ -13,25 +14,39 @@ import (
 
 // ask calls a method that any controller answers: this node itself if it is
 // one that works, then the others, voters first. The next is asked when one
-// cannot be reached or cannot do it now. Once this node itself has waited for
+// cannot be reached or cannot do it now, for reads also when one is lost in the
+// middle. Once this node itself has waited for
 // a Primary in vain, others are asked only if gossip sees them: the caller
 // waits, and nodes behind a cut cost seconds each.
 func ask[Req, Resp any](ctx context.Context, r *runtime, m rpc.Method[Req, Resp], req *Req) (*Resp, error) {
-	var last error
 	self := false
-	for _, n := range r.askOrder() {
+	return askEach(ctx, m.Reads, r.askOrder(), func(n node.Node) (*Resp, error) {
 		if self && !r.seen(n.ID) {
-			continue
+			return nil, errLeftOut
 		}
 		self = self || n.ID == r.id.ID
-		resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, m, req)
-		if err == nil {
+		return rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, m, req)
+	})
+}
+
+// errLeftOut says that a node was not asked.
+var errLeftOut = errors.New("left out")
+
+// askEach calls one node after the other until one has answered for good.
+func askEach[Resp any](ctx context.Context, reads bool, nodes []node.Node, call func(node.Node) (*Resp, error)) (*Resp, error) {
+	var last error
+	for _, n := range nodes {
+		resp, err := call(n)
+		switch {
+		case err == nil:
 			return resp, nil
+		case errors.Is(err, errLeftOut):
+			continue
 		}
 		if last == nil || !rpcerr.Retryable(err) {
 			last = err
 		}
-		if ctx.Err() != nil || !rpcerr.Retryable(err) {
+		if ctx.Err() != nil || !rpcerr.Retryable(err) && !(reads && errors.Is(err, rpc.ErrLost)) {
 			break
 		}
 	}

@@ -38,7 +38,7 @@ type confirmRequest struct {
 
 // What controllers answer to nodes.
 var (
-	methodInstance = rpc.Method[InstanceRequest, instance.Spec]{Name: "cloud.instance", Callers: rpc.Member}
+	methodInstance = rpc.Method[InstanceRequest, instance.Spec]{Name: "cloud.instance", Callers: rpc.Member, Reads: true}
 	methodBuild    = rpc.Method[BuildRequest, staging.Spec]{Name: "cloud.build", Callers: rpc.Member}
 	methodBlob     = rpc.RawMethod[BlobRequest, BlobInfo]{Name: "cloud.blob", Callers: rpc.Member, Idle: 30 * time.Second}
 	methodDroplet  = rpc.RawMethod[UploadRequest, instance.Blob]{Name: "cloud.put-droplet", Callers: rpc.Member, Idle: 30 * time.Second, MaxBody: maxUpload}

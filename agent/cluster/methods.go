@@ -84,17 +84,17 @@ var (
 	MethodAssignment = rpc.Method[AssignmentRequest, Assignment]{
 		Name: "cluster.assignment", Callers: rpc.Member, Timeout: maxAssignmentWait + 5*time.Second,
 	}
-	MethodTopology     = rpc.Method[TopologyRequest, Topology]{Name: "cluster.topology", Callers: rpc.Member}
+	MethodTopology     = rpc.Method[TopologyRequest, Topology]{Name: "cluster.topology", Callers: rpc.Member, Reads: true}
 	MethodSetRoles     = rpc.Method[RoleRequest, node.Node]{Name: "cluster.set-roles", Callers: rpc.Member}
 	MethodUpdateNode   = rpc.Method[NodeUpdate, node.Node]{Name: "cluster.update-node", Callers: rpc.Member}
 	MethodRemoveNode   = rpc.Method[RemoveRequest, node.Node]{Name: "cluster.remove-node", Callers: rpc.Member}
-	MethodSettings     = rpc.Method[SettingsRequest, SettingsResponse]{Name: "cluster.settings", Callers: rpc.Member}
+	MethodSettings     = rpc.Method[SettingsRequest, SettingsResponse]{Name: "cluster.settings", Callers: rpc.Member, Reads: true}
 	MethodPutSetting   = rpc.Method[PutSettingRequest, Setting]{Name: "cluster.put-setting", Callers: rpc.Controller}
 	MethodRouterConfig = rpc.Method[RouterConfigRequest, RouterConfigResponse]{
-		Name: "cluster.router-config", Callers: rpc.Member, Timeout: maxAssignmentWait + 5*time.Second,
+		Name: "cluster.router-config", Callers: rpc.Member, Reads: true, Timeout: maxAssignmentWait + 5*time.Second,
 		MaxResponse: 32 << 20, // maxSiteCerts of them
 	}
-	MethodRing      = rpc.Method[rpc.Empty, Ring]{Name: "cluster.ring", Callers: rpc.Controller}
+	MethodRing      = rpc.Method[rpc.Empty, Ring]{Name: "cluster.ring", Callers: rpc.Controller, Reads: true}
 	MethodMergeRing = rpc.Method[Ring, rpc.Empty]{Name: "cluster.merge-ring", Callers: rpc.Controller}
 	MethodApply     = rpc.Method[ApplyRequest, ApplyResponse]{Name: "consensus.apply", Callers: rpc.Controller, MaxBody: 8 << 20}
 	MethodReadIndex = rpc.Method[rpc.Empty, ReadIndexResponse]{Name: "consensus.read-index", Callers: rpc.Controller}

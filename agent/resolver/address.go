@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/stackato/stackato/internal/closing"
 )
 
 func hasAddress(a netip.Addr) bool {
@@ -151,7 +153,7 @@ func (l *streamLimit) Accept() (net.Conn, error) {
 		}
 		client := addressOf(conn.RemoteAddr())
 		if l.clients.may(client) && l.take(client) {
-			return &limitedConn{Conn: conn, end: func() { l.give(client) }}, nil
+			return closing.Tell(conn, func() { l.give(client) }), nil
 		}
 		conn.Close()
 	}
@@ -173,16 +175,4 @@ func (l *streamLimit) give(client netip.Addr) {
 	if l.open[client]--; l.open[client] <= 0 {
 		delete(l.open, client)
 	}
-}
-
-type limitedConn struct {
-	net.Conn
-	once sync.Once
-	end  func()
-}
-
-// Close implements net.Conn.
-func (c *limitedConn) Close() error {
-	c.once.Do(c.end)
-	return c.Conn.Close()
 }

@@ -116,8 +116,19 @@ func (c *Client) explain(ctx context.Context, t Target, err error) error {
 	case errors.As(err, &dial):
 		return rpcerr.New(rpcerr.Unavailable, "node %s cannot be reached: %w", t, err)
 	}
-	return rpcerr.New(rpcerr.Deadline, "the connection to node %s was lost, the outcome is unknown: %w", t, err)
+	return rpcerr.New(rpcerr.Deadline, "the connection to node %s was lost, the outcome is unknown: %w", t, &lostError{err})
 }
+
+// ErrLost is in errors of calls whose outcome is unknown because the connection
+// broke, or the other node fell silent, while there was time left.
+var ErrLost = errors.New("the connection was lost")
+
+// lostError is an error of the connection that is ErrLost.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string        { return e.err.Error() }
+func (e *lostError) Unwrap() error        { return e.err }
+func (e *lostError) Is(target error) bool { return target == ErrLost }
 
 func withDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {

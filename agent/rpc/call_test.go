@@ -233,6 +233,49 @@ func TestUnreachableIsRetryable(t *testing.T) {
 	}
 }
 
+// TestLostConnection: who broke off in the middle is told from who refuses, from
+// who cannot be reached, and from who is too slow.
+func TestLostConnection(t *testing.T) {
+	c := newCluster(t, "c1")
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s := start(t, c.join(node.Base), func(s *rpc.Server) {
+		rpc.Handle(s, echo, func(ctx context.Context, _ rpc.Caller, in *text) (*text, error) {
+			if in.Text == "refuse" {
+				return nil, rpcerr.New(rpcerr.Deadline, "no Primary in time")
+			}
+			entered <- struct{}{}
+			<-leave
+			return in, nil
+		})
+	})
+	var conns []net.Conn
+	cl := client(t, c.join(node.Base), func(cfg *rpc.ClientConfig) {
+		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			conns = append(conns, conn)
+			return conn, err
+		}
+	})
+	if _, err := rpc.Call(t.Context(), cl, s.target(), echo, &text{"refuse"}); !errors.Is(err, rpcerr.Deadline) || errors.Is(err, rpc.ErrLost) {
+		t.Errorf("refused: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-entered; cancel() }()
+	if _, err := rpc.Call(ctx, cl, s.target(), echo, &text{"cancel"}); errors.Is(err, rpc.ErrLost) {
+		t.Errorf("cancelled: %v", err)
+	}
+	go func() { <-entered; conns[0].Close() }()
+	_, err := rpc.Call(t.Context(), cl, s.target(), echo, &text{"break"})
+	if !errors.Is(err, rpc.ErrLost) || !errors.Is(err, rpcerr.Deadline) || rpcerr.Retryable(err) {
+		t.Errorf("broken: %v", err)
+	}
+	close(leave)
+	s.stop()
+	if _, err := rpc.Call(t.Context(), cl, s.target(), echo, &text{"gone"}); errors.Is(err, rpc.ErrLost) {
+		t.Errorf("unreachable: %v", err)
+	}
+}
+
 func TestRequestIDTravelsOn(t *testing.T) {
 	c := newCluster(t, "c1")
 	s := start(t, c.join(node.Base), func(s *rpc.Server) {

@@ -29,6 +29,9 @@ type Method[Req, Resp any] struct {
 	// MaxBody bounds the request, MaxResponse the response, in bytes of
 	// JSON. DefaultMaxBody and DefaultMaxResponse if zero.
 	MaxBody, MaxResponse int64
+	// Reads says that calls change nothing: one whose outcome is not known may
+	// be asked of another node.
+	Reads bool
 }
 
 // StreamMethod declares a call that is answered by a stream of *Item.

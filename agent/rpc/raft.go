@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
+	"github.com/stackato/stackato/internal/closing"
 	"github.com/stackato/stackato/wire/rpcerr"
 )
 
@@ -46,7 +46,7 @@ func (s *Server) welcomeRaft(ctx context.Context, conn *tls.Conn, p *peer) {
 		return
 	}
 	conn.SetDeadline(time.Time{})
-	if !s.raft.give(ctx, &raftConn{Conn: conn, closed: func() { s.conns.remove(conn) }}) {
+	if !s.raft.give(ctx, closing.Tell(conn, func() { s.conns.remove(conn) })) {
 		s.conns.remove(conn)
 		conn.Close()
 	}
@@ -98,18 +98,6 @@ func readHello(r io.Reader) error {
 		return errors.New("refused, without a readable reason")
 	}
 	return refusal
-}
-
-// raftConn tells the server when it is closed.
-type raftConn struct {
-	net.Conn
-	once   sync.Once
-	closed func()
-}
-
-func (c *raftConn) Close() error {
-	c.once.Do(c.closed)
-	return c.Conn.Close()
 }
 
 // DialRaft opens a Raft connection to a controller. With a Target.ID the
