@@ -83,10 +83,29 @@ func (k *children) readiness(c childConfig) func(context.Context) error {
 		return func(ctx context.Context) error {
 			client := nomad.NewClient(c.HTTPAddress(), "")
 			defer client.Close()
-			return client.Ready(ctx)
+			if err := client.Ready(ctx); err != nil || !c.Server || !c.Client.Enabled {
+				return err
+			}
+			return k.registered(ctx, c)
 		}
 	}
 	return nil
+}
+
+// registered reports whether a Nomad client beside a server has registered,
+// and hurries it. Before access control is bootstrapped nobody can ask.
+func (k *children) registered(ctx context.Context, c nomad.Config) error {
+	ctl := k.r.controller()
+	if ctl == nil {
+		return nil
+	}
+	_, token, err := ctl.ManagementTokens()
+	if err != nil {
+		return nil //nolint:nilerr // there is none yet
+	}
+	client := nomad.NewClient(c.HTTPAddress(), token)
+	defer client.Close()
+	return client.Registered(ctx)
 }
 
 func (k *children) consulConfig(a cluster.Assignment, bin string) (childConfig, error) {

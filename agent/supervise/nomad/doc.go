@@ -23,6 +23,11 @@
 // addresses of servers and gossip keys are not part of the configuration
 // hash: a change restarts nothing.
 //
+// A node with server and client is ready only when its client has registered:
+// a restarted one is often refused by its own server, which has not read its
+// log, and would wait 15 to 30 s. It is made to try again, see
+// [Client.Registered].
+//
 // Drivers other than docker are switched off, and so are the fingerprints
 // that ask the network (cloud metadata, Consul, Vault): one of them ends the
 // agent on a wrong AWS_CA_BUNDLE, and each costs seconds where nothing answers.

@@ -120,6 +120,9 @@ func TestServerAndClientKilledAdoptedReconfigured(t *testing.T) {
 			t.Errorf("status %+v", again)
 		}
 		st = again
+		// Whether its server knows it in time or not: sooner than Nomad itself
+		// tries again.
+		supervisetest.Eventually(t, 14*time.Second, "client registered again", n.Registered)
 	})
 	t.Run("agent restarted", func(t *testing.T) {
 		n.detach()
