@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,6 +183,44 @@ func TestEngineKeepsNoLock(t *testing.T) {
 		"sh", "-c", `exec 7<"$1"; exec scripts/docker`, "sh", lock).CombinedOutput()
 	if !strings.Contains(string(out), "0 -> /dev/null") || strings.Contains(string(out), lock) {
 		t.Errorf("the engine has open:\n%s", out)
+	}
+}
+
+// TestOneMicroAtATime: two of them at once would start two agents on the same
+// data. The second waits, and says so.
+func TestOneMicroAtATime(t *testing.T) {
+	b := newBench(t)
+	b.working()
+	b.program("make", `: >"$BENCH/building"; while [ ! -e "$BENCH/seen" ]; do sleep 0.1; done; exit 1`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	start := func(action string) (said func() string, ended chan error) {
+		out := filepath.Join(b.dir, action)
+		cmd := b.command(ctx, b.root, nil, "env", "PATH="+b.path+":"+os.Getenv("PATH"), "BENCH="+b.dir,
+			"sh", "-c", `exec scripts/micro "$1" "$2" >"$3" 2>&1`, "sh", action, b.data, out)
+		must(t, cmd.Start())
+		ended = make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		return func() string { text, _ := os.ReadFile(out); return string(text) }, ended
+	}
+	_, first := start("start")
+	eventually(ctx, t, "the first builds", func() error {
+		_, err := os.Stat(filepath.Join(b.dir, "building"))
+		return err
+	})
+	said, second := start("stop")
+	eventually(ctx, t, "the second waits", func() error {
+		if text := said(); !strings.Contains(text, "another make micro, micro-stop or micro-reset is at work: waiting") {
+			return errors.New(text)
+		}
+		return nil
+	})
+	must(t, os.WriteFile(filepath.Join(b.dir, "seen"), nil, 0o600))
+	if err := <-first; err == nil {
+		t.Error("the first one's build did not fail")
+	}
+	if err := <-second; err != nil {
+		t.Errorf("the second: %v:\n%s", err, said())
 	}
 }
 
