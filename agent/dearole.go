@@ -204,8 +204,12 @@ func sourceType(c fence.Container) string {
 	return logs.SourceAppProcess + strings.ToUpper(c.Type)
 }
 
-// confirm reports whether an instance has an address now.
-func (d *dea) confirm(req *confirmRequest) error {
+// confirm reports whether an instance has an address now. It waits until
+// fence knows what runs.
+func (d *dea) confirm(ctx context.Context, req *confirmRequest) error {
+	if err := d.fence.Listed(ctx); err != nil {
+		return rpcerr.New(rpcerr.Unavailable, "%w", err)
+	}
 	for _, s := range d.fence.Stats() {
 		if s.AllocID == req.AllocID && s.Address == req.Address && s.State == instance.Running {
 			return nil

@@ -35,12 +35,8 @@ func serveNodeParts(s *rpc.Server, r *runtime) {
 		}
 		return out, nil
 	})
-	rpc.Handle(s, methodConfirm, func(_ context.Context, _ rpc.Caller, req *confirmRequest) (*rpc.Empty, error) {
-		d, err := partOf[*dea](r, node.DEA)
-		if err != nil {
-			return nil, err
-		}
-		return &rpc.Empty{}, d.confirm(req)
+	rpc.Handle(s, methodConfirm, func(ctx context.Context, _ rpc.Caller, req *confirmRequest) (*rpc.Empty, error) {
+		return &rpc.Empty{}, r.confirmOwn(ctx, req)
 	})
 	rpc.Handle(s, methodWithdraw, func(ctx context.Context, c rpc.Caller, req *routing.Withdrawal) (*rpc.Empty, error) {
 		err := fromRole(c, node.DEA)

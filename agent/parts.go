@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,7 +87,8 @@ func (p *roleParts) run(ctx context.Context) error {
 
 func (p *roleParts) reconcile(ctx context.Context, a cluster.Assignment) {
 	has := a.Self.Roles.Without(a.Self.StoppedRoles)
-	for role, open := range p.makers {
+	for _, role := range slices.Sorted(maps.Keys(p.makers)) { // the DEA first: the router asks it
+		open := p.makers[role]
 		if has.Has(role) && p.r.isRemoved() == nil {
 			p.start(ctx, role, open)
 		} else {

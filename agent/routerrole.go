@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -94,14 +95,42 @@ func (r *runtime) routeFeed(ctx context.Context, update func(*routing.Update) er
 	return last
 }
 
-// confirmBackend asks a DEA whether an instance still has an address.
+// confirmBackend asks a DEA whether an instance still has an address. This
+// node's own is asked without a detour: it may be that the agent was just
+// replaced, and the router is up before all else is.
 func (r *runtime) confirmBackend(ctx context.Context, nodeID, address, allocID string) error {
+	req := &confirmRequest{allocID, address}
+	if node.ID(nodeID) == r.id.ID {
+		return r.confirmOwn(ctx, req)
+	}
 	n, ok := r.dir.get().Find(node.ID(nodeID))
 	if !ok {
 		return fmt.Errorf("node %s does not belong to the cluster", nodeID)
 	}
-	_, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodConfirm, &confirmRequest{allocID, address})
+	_, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodConfirm, req)
 	return err
+}
+
+// confirmAgain is the pause before this node's DEA is asked again while it starts.
+const confirmAgain = 20 * time.Millisecond
+
+// confirmOwn answers for this node's DEA. While that starts it waits, until
+// ctx is done.
+func (r *runtime) confirmOwn(ctx context.Context, req *confirmRequest) error {
+	for {
+		d, err := partOf[*dea](r, node.DEA)
+		if err == nil {
+			return d.confirm(ctx, req)
+		}
+		if !errors.Is(err, errPartStarting) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(confirmAgain):
+		}
+	}
 }
 
 // controllerTLS is for connections of this node's router to controllers.

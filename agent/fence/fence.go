@@ -115,6 +115,19 @@ func (f *Fence) Watch(ctx context.Context, send func(instance.Report) error) err
 	return f.table.watch(ctx, send)
 }
 
+var errNotListed = fmt.Errorf("%w: it has not yet said what runs", ErrUnreachable)
+
+// Listed waits until the engine has said what runs, so that Stats are
+// complete, or until ctx is done.
+func (f *Fence) Listed(ctx context.Context) error {
+	select {
+	case <-f.table.listed:
+		return nil
+	case <-ctx.Done():
+		return errNotListed
+	}
+}
+
 // Stats returns all instances and tasks with what they used when they were
 // measured last.
 func (f *Fence) Stats() []instance.Status { return f.table.all() }

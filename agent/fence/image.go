@@ -45,10 +45,8 @@ func (f *Fence) Ready(ctx context.Context) error {
 	if err := f.cfg.Engine.Ping(ctx); err != nil {
 		return err
 	}
-	select {
-	case <-f.table.listed:
-	default:
-		return fmt.Errorf("%w: it has not yet said what runs", ErrUnreachable)
+	if !f.table.isListed() {
+		return errNotListed
 	}
 	if f.cfg.Guard != nil {
 		if err := f.cfg.Guard.Ready(); err != nil {

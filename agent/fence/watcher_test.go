@@ -152,3 +152,18 @@ func TestStartDuringList(t *testing.T) {
 		t.Errorf("after the second, without it: %+v", s)
 	}
 }
+
+// TestListed: whoever asks what runs must not take "not looked yet" for
+// "nothing".
+func TestListed(t *testing.T) {
+	f := &Fence{table: testTable()}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Listed(ctx); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("before the engine has said what runs: %v", err)
+	}
+	f.table.ready()
+	if err := f.Listed(t.Context()); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+}
