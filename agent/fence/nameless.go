@@ -58,7 +58,7 @@ type nameless struct {
 
 type inode struct{ dev, ino uint64 }
 
-func inodeOf(s *unix.Stat_t) inode { return inode{s.Dev, s.Ino} } //nolint:unconvert // not uint64 on every platform
+func inodeOf(s *unix.Stat_t) inode { return inode{s.Dev, s.Ino} }
 
 // nameless measures what the container holds whose first process is pid.
 func (p processes) nameless(ctx context.Context, pid int) (held, error) {
@@ -70,7 +70,7 @@ func (p processes) nameless(ctx context.Context, pid int) (held, error) {
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/root/.", pid), &root); err != nil {
 		return held{}, nil //nolint:nilerr // it has ended
 	}
-	n := nameless{dev: root.Dev, seen: map[inode]bool{}} //nolint:unconvert // not uint64 on every platform
+	n := nameless{dev: root.Dev, seen: map[inode]bool{}}
 	for _, pid := range p[ns] {
 		if err := ctx.Err(); err != nil {
 			return held{}, err
