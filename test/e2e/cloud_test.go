@@ -39,6 +39,16 @@ type cloud struct {
 // full.
 func newCloud(t *testing.T, o cluster.Options, stack string) *cloud {
 	t.Helper()
+	c := newBareCloud(t, o, stack)
+	ctx := bounded(t, 2*time.Minute)
+	must(t, c.LoadImage(ctx, c.image))
+	must(t, c.WaitHealthy(ctx))
+	return c
+}
+
+// newBareCloud makes one whose nodes do not have the stack's image yet.
+func newBareCloud(t *testing.T, o cluster.Options, stack string) *cloud {
+	t.Helper()
 	cluster.Require(t)
 	root, err := filepath.Abs("../..")
 	must(t, err)
@@ -53,11 +63,9 @@ func newCloud(t *testing.T, o cluster.Options, stack string) *cloud {
 	c.Cluster = cluster.New(t, o)
 	ctx := bounded(t, 4*time.Minute)
 	must(t, c.Form(ctx))
-	must(t, c.LoadImage(ctx, c.image))
 	n1 := c.Node(0)
 	_, err = n1.Kato(ctx, "config", "set", "--string", "cloud/stack_image", c.image)
 	must(t, err)
-	must(t, c.WaitHealthy(ctx))
 	c.readAdmin(ctx, t, n1)
 	c.proxy = c.startProxy(t)
 	must(t, c.WaitFor(ctx, "the API to answer", func() error { return c.wants(ctx, "https://api."+domain+"/v3", 200, nil) }))
