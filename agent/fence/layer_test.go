@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/stackato/stackato/wire/instance"
 )
@@ -88,5 +91,49 @@ func TestRemovedMap(t *testing.T) {
 		if got, ok := removedMap(line); got != want || ok != (want != "") {
 			t.Errorf("%q: %q, %v", line, got, ok)
 		}
+	}
+}
+
+// TestWalkLayerRaces: who swaps a folder for a link while it is counted does
+// not lead fence, which is root, out of the layer.
+func TestWalkLayerRaces(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	const big = 8 << 20
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(outside, "big"), make([]byte, big), 0o600),
+		os.Mkdir(filepath.Join(dir, "folder"), 0o700),
+		os.Symlink(outside, filepath.Join(dir, "link")),
+		syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600), // opening it would wait for ever
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop, swapped := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		defer func() { swapped <- n }()
+		for names := []string{"folder", "link", "pipe"}; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for i, from := range names {
+				to := names[(i+1)%len(names)]
+				_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, from), unix.AT_FDCWD, filepath.Join(dir, to), unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	for range 3000 {
+		h, err := walkLayer(t.Context(), dir, math.MaxInt64)
+		if err != nil || h.bytes >= big || h.beyond != "" {
+			t.Errorf("%+v, %v", h, err)
+			break
+		}
+	}
+	close(stop)
+	if n := <-swapped; n == 0 {
+		t.Error("nothing was swapped, so nothing is proved")
 	}
 }
