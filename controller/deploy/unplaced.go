@@ -10,9 +10,14 @@ import (
 	"github.com/stackato/stackato/jobs"
 )
 
-// Coming reports whether all that is missing is that Nomad hears of an image
-// that a DEA has: that takes some seconds.
-func (u *Unplaced) Coming(images map[string][]string) bool {
+// Coming reports whether all that is missing is that Nomad hears of a zone that
+// a DEA is in, or of an image that one has: that takes some seconds.
+func (u *Unplaced) Coming(zones []string, images map[string][]string) bool {
+	for key := range u.Constraints {
+		if zone, ok := strings.CutPrefix(key, zoneMeta); ok && slices.Contains(zones, zone) {
+			return true
+		}
+	}
 	for _, have := range images {
 		if u.Image != "" && slices.Contains(have, u.Image) {
 			return true
@@ -20,6 +25,9 @@ func (u *Unplaced) Coming(images map[string][]string) bool {
 	}
 	return false
 }
+
+// zoneMeta begins the metadata of a node that is in a placement zone.
+const zoneMeta = "placement_zone_"
 
 // WhyUnplaced says in a sentence why Nomad finds no place for a job, "" if it
 // does. See [Unplaced.Explain].
@@ -74,7 +82,11 @@ func (u *Unplaced) Explain(zones []string, images map[string][]string) string {
 		return why
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.Constraints)) {
-		if zone, ok := strings.CutPrefix(key, "placement_zone_"); ok {
+		zone, ok := strings.CutPrefix(key, zoneMeta)
+		if ok && slices.Contains(zones, zone) {
+			return fmt.Sprintf("No DEA in the placement zone %q is up, or the only one has just come into it. (kato status -a)", zone)
+		}
+		if ok {
 			return fmt.Sprintf("No DEA is in the placement zone %q. Zones that exist: %s.", zone, orNone(zones))
 		}
 	}

@@ -105,7 +105,7 @@ func (s *Stager) verdict(ctx context.Context, b cf.Build) (*failure, error) {
 	case u == nil && age >= s.cfg.PlaceWithin:
 		return &failure{staging.ErrInsufficient, fmt.Sprintf(
 			"The scheduler did not start the build within %v. (kato status)", s.cfg.PlaceWithin)}, nil
-	case u == nil, (u.Full() || u.Coming(set.Images)) && age < s.cfg.PlaceWithin:
+	case u == nil, (u.Full() || u.Coming(set.Zones, set.Images)) && age < s.cfg.PlaceWithin:
 		return nil, nil
 	}
 	return &failure{staging.ErrInsufficient, u.Explain(set.Zones, set.Images)}, nil

@@ -264,7 +264,8 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 func TestPatience(t *testing.T) {
 	for name, why := range map[string]*deploy.Unplaced{
 		"no room": {Nodes: 1, Exhausted: 1},
-		// A DEA has it; Nomad hears of that within seconds.
+		// A DEA has it, or is in it; Nomad hears of that within seconds.
+		"the zone is coming":  {Nodes: 1, Filtered: 1, Constraints: map[string]int{"placement_zone_silver": 1}},
 		"the image is coming": {Nodes: 1, Filtered: 1, Constraints: map[string]int{"stack_stack_1": 1}, Image: "stack:1"},
 	} {
 		t.Run(name, func(t *testing.T) { testPatience(t, why) })
