@@ -169,7 +169,9 @@ func (f *follower) follow(ctx context.Context) error {
 				continue
 			}
 			f.add(fr)
-			f.pace.hold(ctx, fr, f.ended)
+			if f.pace.hold(ctx, fr, f.ended) && f.pace.tell(time.Now()) {
+				f.store(fmt.Appendf(nil, "app instance writes more than the %d lines a second that are read: lines may be lost", f.tailer.cfg.LinesPerSecond), 0, true)
+			}
 		case <-f.endedUnlessSilent():
 			// Seen below: the timer runs for DrainWithin from now on.
 		case <-tick.C:
