@@ -27,6 +27,10 @@
 //	node VARIABLE primary             the name of the Primary; from now on requests
 //	                                  go to other nodes' routers
 //	node kill NAME, node start NAME   cuts a node's power, switches it on again
+//	routers start URL NODE            a client that knows the routers of NODE and of
+//	                                  another node asks them in turns
+//	routers back, routers stop        NODE's has answered again; it was away, and no
+//	                                  request was answered by neither
 //	crash APP-GUID                    kills the processes of one of the app's instances
 //	kato ARGS…                        the operator's command on the first node
 //	proxied PATTERN                   the proxy outside was asked to lead there

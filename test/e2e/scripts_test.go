@@ -66,6 +66,7 @@ func (c *cloud) commands() map[string]func(*testscript.TestScript, bool, []strin
 		"websocket":   c.cmdWebSocket,
 		"http2":       c.cmdHTTP2,
 		"node":        c.cmdNode,
+		"routers":     c.cmdRouters,
 		"spread":      c.cmdSpread,
 		"crash":       c.cmdCrash,
 		"kato":        c.cmdKato,
@@ -80,6 +81,7 @@ type state struct {
 	vars []string // environment that the script began with
 	dir  string
 	load *load
+	pair *pair
 }
 
 type stateKey struct{}
