@@ -68,6 +68,20 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// What a job asks for is read from the job again, to explain why it has no place.
+func TestZoneAndImage(t *testing.T) {
+	zoned := web()
+	zoned.Placement.Zone = "gold-plated"
+	for want, job := range map[string]*api.Job{"gold-plated": App(zoned), DefaultZone: App(web()), "": {}} {
+		if got := Zone(job); got != want {
+			t.Errorf("zone %q, want %q", got, want)
+		}
+	}
+	if got := Image(App(web())); got != image {
+		t.Errorf("image %q", got)
+	}
+}
+
 // A job is seen by whoever may read Nomad's state: nothing but these may say
 // what runs.
 func TestNothingOfTheAppInTheJob(t *testing.T) {

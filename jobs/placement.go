@@ -45,6 +45,20 @@ func Image(j *api.Job) string {
 	return ""
 }
 
+// Zone returns the placement zone of a job, "" if it is in none.
+func Zone(j *api.Job) string {
+	all := j.Constraints
+	for _, g := range j.TaskGroups {
+		all = append(all[:len(all):len(all)], g.Constraints...)
+	}
+	for _, c := range all {
+		if zone, ok := strings.CutPrefix(c.LTarget, "${meta."+metaPlace); ok {
+			return strings.TrimSuffix(zone, "}")
+		}
+	}
+	return ""
+}
+
 // Placement says on which nodes a container may run.
 type Placement struct {
 	// Zone is the placement zone; "" is DefaultZone. It is strict.

@@ -95,8 +95,9 @@ type Unplaced struct {
 	// Constraints names the metadata that nodes lacked ("role_dea",
 	// "placement_zone_gold", …) and how many lacked each first.
 	Constraints map[string]int
-	// Image is what the job runs, when nodes lack it.
-	Image string
+	// Image is what the job runs, when nodes lack it; so is Zone its placement
+	// zone, when Nomad does not say what nodes lack.
+	Image, Zone string
 	// Dimensions names what was used up ("memory", "cpu", …).
 	Dimensions map[string]int
 }

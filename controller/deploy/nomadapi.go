@@ -286,13 +286,13 @@ func (c *Client) Unplaced(ctx context.Context, job string) (*Unplaced, error) {
 			key = key[:i]
 		}
 		u.Constraints[key] += n
-		if jobs.IsStackMeta(key) && u.Image == "" {
+		if (jobs.IsStackMeta(key) || key == classMeta) && u.Image == "" {
 			full, err := c.job(ctx, job)
 			if err != nil {
 				return nil, err
 			}
 			if full != nil {
-				u.Image = jobs.Image(full)
+				u.Image, u.Zone = jobs.Image(full), jobs.Zone(full)
 			}
 		}
 	}

@@ -196,6 +196,7 @@ func TestExplain(t *testing.T) {
 		`No DEA has enough room: cpu and memory are used up on 3 nodes.`:   {Exhausted: 3, Dimensions: map[string]int{"memory": 1, "cpu": 2}},
 		`No DEA is in the placement zone "gold". Zones that exist: a, b.`:  {Nodes: 2, Filtered: 2, Constraints: map[string]int{"placement_zone_gold": 1, "role_dea": 1}},
 		`No DEA in the placement zone "b" is up, or the only one has just`: {Nodes: 2, Filtered: 2, Constraints: map[string]int{"placement_zone_b": 2}},
+		`No DEA is in the placement zone "c". Zones that exist: a, b.`:     {Nodes: 1, Filtered: 1, Constraints: map[string]int{"computed class ineligible": 1}, Image: "w:1", Zone: "c"},
 		`No DEA that may take it has the image x:1, which the stack is, verified. n1 has none; n2 has w:1 and w:2. An operator must load it`: {
 			Nodes: 1, Filtered: 1, Constraints: map[string]int{"stack_x_1": 1}, Image: "x:1",
 		},

@@ -29,6 +29,10 @@ func (u *Unplaced) Coming(zones []string, images map[string][]string) bool {
 // zoneMeta begins the metadata of a node that is in a placement zone.
 const zoneMeta = "placement_zone_"
 
+// classMeta is what Nomad says instead of a constraint when it has looked at a
+// node of the same kind for another instance before.
+const classMeta = "computed class ineligible"
+
 // WhyUnplaced says in a sentence why Nomad finds no place for a job, "" if it
 // does. See [Unplaced.Explain].
 func WhyUnplaced(ctx context.Context, n interface {
@@ -83,6 +87,9 @@ func (u *Unplaced) Explain(zones []string, images map[string][]string) string {
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.Constraints)) {
 		zone, ok := strings.CutPrefix(key, zoneMeta)
+		if key == classMeta && u.Zone != "" && !slices.Contains(zones, u.Zone) {
+			zone, ok = u.Zone, true
+		}
 		if ok && slices.Contains(zones, zone) {
 			return fmt.Sprintf("No DEA in the placement zone %q is up, or the only one has just come into it. (kato status -a)", zone)
 		}
