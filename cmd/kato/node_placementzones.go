@@ -9,7 +9,8 @@ import (
 )
 
 const placementZonesHelp = `Placement zones are tags of nodes. An app that names a placement zone runs only on
-nodes that have it.`
+nodes that have it; one that names none only on nodes that have none, or that have
+the zone default.`
 
 func newPlacementZonesAdd(a *app) *cobra.Command {
 	return &cobra.Command{
