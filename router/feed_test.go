@@ -307,7 +307,7 @@ func TestHealthWhileItStops(t *testing.T) {
 	go func() { r.stop(); close(stopped) }()
 	eventually(t, "503", func() bool { return healthOf(health) == 503 })
 	w.answer <- struct{}{}
-	if got := <-last; got.StatusCode != 200 {
+	if got := <-last; got.StatusCode != http.StatusOK {
 		t.Errorf("the last request: %d", got.StatusCode)
 	}
 	<-stopped

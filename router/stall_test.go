@@ -90,7 +90,7 @@ func TestStalledUpload(t *testing.T) {
 	}()
 	// Silent for longer than anybody below: the app has begun to answer, or it is gRPC.
 	turns, say := io.Pipe()
-	request, err := http.NewRequestWithContext(t.Context(), "POST", "http://grpc.example.com/turns", turns)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://grpc.example.com/turns", turns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestStalledUpload(t *testing.T) {
 	messages, send := io.Pipe()
 	called := make(chan answer, 1)
 	go func() {
-		req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://grpc.example.com/", messages)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://grpc.example.com/", messages)
 		req.Header.Set("Content-Type", "application/grpc+proto")
 		res, err := r.prior(t).RoundTrip(req)
 		if err != nil {
@@ -124,7 +124,7 @@ func TestStalledUpload(t *testing.T) {
 	}
 	silent, quiet := io.Pipe()
 	defer quiet.Close()
-	stuck, _ := http.NewRequestWithContext(t.Context(), "POST", "http://app.example.com/", silent)
+	stuck, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://app.example.com/", silent)
 	res, err := r.prior(t).RoundTrip(stuck)
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	io.WriteString(c, "GET /1 HTTP/1.1\r\nHost: app.example.com\r\n\r\n")
 	ws, _ := upgradeAt(t, r, "app.example.com")
 	defer ws.Close()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://app.example.com/2", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://app.example.com/2", nil)
 	transport := r.prior(t)
 	res, err := transport.RoundTrip(req)
 	if err != nil {
@@ -265,7 +265,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		}
 	}
 	// The connection of the stream is as good as before.
-	req, _ = http.NewRequestWithContext(t.Context(), "GET", "http://app.example.com/", nil)
+	req, _ = http.NewRequestWithContext(t.Context(), http.MethodGet, "http://app.example.com/", nil)
 	other, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ func TestThreeNodes(t *testing.T) {
 	if long {
 		t.Run("zones", func(t *testing.T) { overZones(t, c) })
 		t.Run("strangers", func(t *testing.T) { strangers(t, c) })
+		t.Run("lost", func(t *testing.T) { lostUnderWay(t, c) })
 		t.Run("pause", func(t *testing.T) { pausedWithApps(t, c) })
 		t.Run("off", func(t *testing.T) { allOff(t, c) })
 	}

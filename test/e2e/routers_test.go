@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
+	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -104,6 +107,53 @@ func (p *pair) counts() (answered, missed [2]int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.answered, p.missed
+}
+
+// lostUnderWay cuts the network of a node that works on a request: who waits
+// for it is told, long before TCP would give up. (A node that is killed says
+// goodbye: its kernel is this machine's.)
+func lostUnderWay(t *testing.T, c *cloud) {
+	u := c.newUser(t)
+	ctx := bounded(t, 4*time.Minute)
+	app := u.push("vanishes", 3)
+	u.await("all instances to run", func() error { return u.running(app, 3) })
+	primary, err := c.Primary(ctx)
+	must(t, err)
+	victim := c.without(primary)[0]
+	all, err := u.stats(app)
+	must(t, err)
+	i := slices.IndexFunc(all, func(s stat) bool { return s.Host == victim.Address })
+	if i < 0 {
+		t.Fatalf("no instance on %s: %v", victim.Name, all)
+	}
+	c.avoid.Store(victim)
+	defer c.avoid.Store(nil)
+	only := fmt.Sprintf("X-Cf-App-Instance: %s:%d", app, all[i].Index)
+	type outcome struct {
+		answer
+		err error
+	}
+	told := make(chan outcome, 1)
+	go func() {
+		a, err := c.get(ctx, appURL("vanishes")+"wait", false, only)
+		told <- outcome{a, err}
+	}()
+	u.await("the instance to work", func() error {
+		a, err := c.get(ctx, appURL("vanishes")+"waiting", false, only)
+		if err == nil {
+			err = a.like(http.StatusOK, regexp.MustCompile(`\n1$`))
+		}
+		return err
+	})
+	must(t, c.Isolate(ctx, victim))
+	began := time.Now()
+	got := <-told // the client has patience for 30 s
+	t.Logf("who waited for an instance of a machine without network was told after %s", time.Since(began).Round(100*time.Millisecond))
+	must(t, got.err)
+	must(t, got.like(http.StatusBadGateway, regexp.MustCompile(`(?i)X-Cf-Routererror: endpoint_failure`)))
+	must(t, c.Heal(ctx))
+	must(t, c.WaitHealthy(ctx))
+	u.run("delete", "vanishes", "-r", "-f")
 }
 
 // cmdRouters is routers start URL NODE, routers back, routers stop: a client of

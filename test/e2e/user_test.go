@@ -26,14 +26,18 @@ type user struct {
 	vars []string
 }
 
-// identity is an app that says which instance answers, and takes no notice of
-// anything else.
+// identity is an app that says which instance answers. At /wait it does not, and
+// at /waiting it says how many wait so.
 const identity = `#!/usr/bin/env python3
-import http.server, os
+import http.server, os, time
+waiting = []
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
-        body = os.environ["CF_INSTANCE_GUID"].encode()
+        if self.path == "/wait":
+            waiting.append(self)
+            time.sleep(600)
+        body = (str(len(waiting)) if self.path == "/waiting" else os.environ["CF_INSTANCE_GUID"]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
