@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -264,18 +265,23 @@ func (c *Client) Unplaced(ctx context.Context, job string) (*Unplaced, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nomad: list evaluations of %s: %w", job, err)
 	}
-	var newest *api.Evaluation
-	blocked := false
-	for _, e := range evals {
-		blocked = blocked || e.Status == api.EvalStatusBlocked
-		if e.FailedTGAllocs[jobs.Group] != nil && (newest == nil || e.ModifyIndex > newest.ModifyIndex) {
-			newest = e
-		}
-	}
-	if !blocked || newest == nil {
+	if !slices.ContainsFunc(evals, func(e *api.Evaluation) bool { return e.Status == api.EvalStatusBlocked }) {
 		return nil, nil
 	}
-	m := newest.FailedTGAllocs[jobs.Group]
+	full, err := c.job(ctx, job)
+	if err != nil || full == nil {
+		return nil, err
+	}
+	// What a blocked evaluation says is what was in the way when it was made:
+	// Nomad does not write down what is when it tries again. So it is asked anew.
+	plan, _, err := c.api.Jobs().PlanOpts(full, nil, (&api.WriteOptions{}).WithContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("nomad: ask where there is room for %s: %w", job, err)
+	}
+	m := plan.FailedTGAllocs[jobs.Group]
+	if m == nil {
+		return nil, nil
+	}
 	u := &Unplaced{
 		Nodes: m.NodesEvaluated, Filtered: m.NodesFiltered, Exhausted: m.NodesExhausted,
 		Constraints: map[string]int{}, Dimensions: m.DimensionExhausted,

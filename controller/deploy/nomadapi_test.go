@@ -455,8 +455,9 @@ func checkImages(t *testing.T, c *deploy.Client) {
 		deploy.AnnounceStacks(ctx, c, func() map[string][]string { return *have.Load() }, slog.New(slog.DiscardHandler))
 		return nil
 	})
+	size := jobs.Size{MemoryMB: 16, DiskMB: 16}
 	run := func() (id string) {
-		task := jobs.AppTask{App: uuid.NewString(), GUID: uuid.NewString(), Size: jobs.Size{MemoryMB: 16, DiskMB: 16}, Image: image}
+		task := jobs.AppTask{App: uuid.NewString(), GUID: uuid.NewString(), Size: size, Image: image}
 		task.Placement.Stack = image
 		if _, err := c.Register(t.Context(), jobs.Task(task), 0); err != nil {
 			t.Fatal(err)
@@ -485,6 +486,10 @@ func checkImages(t *testing.T, c *deploy.Client) {
 	}
 	first := run()
 	refused(first)
+	size.MemoryMB = 100_000
+	large := run()
+	refused(large)
+	size.MemoryMB = 16
 	have.Store(&map[string][]string{node: {"other:1", image}})
 	began := time.Now()
 	within(t, "a place when the image is there", func(context.Context) error {
@@ -494,6 +499,13 @@ func checkImages(t *testing.T, c *deploy.Client) {
 		return nil
 	})
 	t.Logf("placed %v after the image was announced", time.Since(began))
+	within(t, "the reason that is left", func(ctx context.Context) error {
+		u, err := c.Unplaced(ctx, large)
+		if err != nil || u == nil || !u.Full() || u.Dimensions["memory"] == 0 {
+			return errors.Join(err, fmt.Errorf("%+v", u))
+		}
+		return nil
+	})
 	have.Store(&map[string][]string{node: {"other:1"}})
 	within(t, "no place when the image is gone", func(ctx context.Context) error {
 		id := run()
