@@ -110,7 +110,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		},
 		{
 			"the disk is full: data", func(b *bench) { b.working(); b.small("data") }, "scripts/micro start DATA",
-			[]string{"the data of a micro cloud needs about 1000 MiB, and", "has 4 MiB left", "make room there and run this again"},
+			[]string{"a micro cloud, with room to build apps in, needs about 6000 MiB, and", "has 4 MiB left", "make room there and run this again"},
 		},
 		{
 			"the disk is full: stack", func(b *bench) { b.program("docker", "exit 1"); b.small("cache") }, "env XDG_CACHE_HOME=BENCH/cache scripts/stack full",
