@@ -101,7 +101,7 @@ func (k *children) registered(ctx context.Context, c nomad.Config) error {
 	}
 	_, token, err := ctl.ManagementTokens()
 	if err != nil {
-		return nil //nolint:nilerr // there is none yet
+		return nil // there is none yet
 	}
 	client := nomad.NewClient(c.HTTPAddress(), token)
 	defer client.Close()

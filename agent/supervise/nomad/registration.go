@@ -33,7 +33,7 @@ func (c *Client) Registered(ctx context.Context) error {
 		return err
 	}
 	if d, err := time.ParseDuration(ttl); err != nil || d > 0 {
-		return nil // err: there is no client, or this release of Nomad does not say
+		return nil //nolint:nilerr // there is no client, or this release of Nomad does not say
 	}
 	c.wake(ctx)
 	return ErrUnregistered
