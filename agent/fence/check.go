@@ -36,7 +36,7 @@ func (f *Fence) monitor(ctx context.Context, c Container, spec instance.Spec) {
 		return
 	}
 	health := f.probe(c, spec.Health)
-	if reason := f.awaitStart(ctx, health); reason != "" {
+	if reason := f.awaitStart(ctx, c, health); reason != "" {
 		f.giveUp(ctx, c, reason)
 		return
 	}
@@ -64,7 +64,7 @@ func (f *Fence) monitor(ctx context.Context, c Container, spec instance.Spec) {
 
 // awaitStart polls until the first success. It returns why there was none, or
 // "".
-func (f *Fence) awaitStart(ctx context.Context, p probe) string {
+func (f *Fence) awaitStart(ctx context.Context, c Container, p probe) string {
 	if p.kind == instance.CheckProcess {
 		return ""
 	}
@@ -75,7 +75,11 @@ func (f *Fence) awaitStart(ctx context.Context, p probe) string {
 			return ""
 		}
 		if time.Since(began) >= p.timeout {
-			return fmt.Sprintf("did not come up within %s: %s", p.timeout, err)
+			reason := fmt.Sprintf("did not come up within %s: %s", p.timeout, err)
+			if errors.Is(err, errNobodyListens) {
+				reason += elsewhere(c.pid, instance.ContainerPort)
+			}
+			return reason
 		}
 		if sleep(ctx, pause) != nil {
 			return ""
@@ -176,6 +180,9 @@ func (f *Fence) probe(c Container, check instance.Check) probe {
 	return p
 }
 
+// errNobodyListens is of checks that found nobody at the app's port.
+var errNobodyListens = fmt.Errorf("nothing listens on port %d", instance.ContainerPort)
+
 // try asks once.
 func (p probe) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.invocation)
@@ -185,7 +192,7 @@ func (p probe) try(ctx context.Context) error {
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.address)
 	if err != nil {
-		return fmt.Errorf("nothing listens on port %d", instance.ContainerPort)
+		return errNobodyListens
 	}
 	conn.Close()
 	return nil
@@ -205,6 +212,10 @@ func (p probe) get(ctx context.Context) error {
 	}
 	req.Header.Set("User-Agent", "stackato-health-check")
 	resp, err := probing.Do(req)
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return errNobodyListens
+	}
 	if err != nil {
 		return fmt.Errorf("GET %s: no answer within %s", req.URL.Path, p.invocation)
 	}

@@ -33,6 +33,12 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == "listen" { // listen network address
+		l, err := net.Listen(os.Args[2], os.Args[3])
+		fmt.Println("listens:", err)
+		fmt.Fprintln(os.Stderr, http.Serve(l, nil))
+		os.Exit(3)
+	}
 	var sick, unready atomic.Bool
 	http.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, strings.Join(os.Environ(), "\n"))

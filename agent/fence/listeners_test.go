@@ -1,0 +1,67 @@
+package fence
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stackato/stackato/wire/instance"
+)
+
+// TestListensElsewhere: who listens where nobody reaches it is told so.
+func TestListensElsewhere(t *testing.T) {
+	for listen, want := range map[string]string{
+		"tcp4 127.0.0.1:8080": "did not come up within 2s: nothing listens on port 8080; the app listens there on 127.0.0.1 only, and must on 0.0.0.0",
+		"tcp6 [::]:8080":      "did not come up within 2s: nothing listens on port 8080; the app listens there on IPv6 addresses only, and must on 0.0.0.0",
+		"tcp4 0.0.0.0:9999":   "did not come up within 2s: nothing listens on port 8080; the app listens on port 9999, and $PORT is 8080",
+	} {
+		for _, kind := range []string{instance.CheckPort, instance.CheckHTTP} {
+			t.Run(kind+" "+listen, func(t *testing.T) {
+				w := newWorld()
+				w.app(t, "p1", func(s *instance.Spec) {
+					s.Command = "exec testapp listen " + listen
+					s.Health = instance.Check{Type: kind, Timeout: 2 * time.Second}
+				})
+				n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+				n.run("a1", instance.KindApp, "p1", "v1")
+				await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
+				if got := n.status("a1").Reason; got != want {
+					t.Errorf("reason %q", got)
+				}
+			})
+		}
+	}
+}
+
+func TestListeners(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp4", "127.0.0.7:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	found := false
+	for _, have := range listeners(os.Getpid()) {
+		found = found || have.String() == l.Addr().String()
+	}
+	if !found {
+		t.Errorf("%s is not among the listeners of this process", l.Addr())
+	}
+	for line, want := range map[string]string{
+		"  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0": "127.0.0.1:8080",
+		"  0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0": "[::]:8080",
+		"  0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0": "[::1]:80",
+		"  0: 0100007F:1F90 0100007F:1F91 01 0:0 0:0 0 0 0 0":                                             "",
+		"  sl  local_address rem_address   st tx_queue rx_queue":                                          "",
+		"  0: 0100:1F90 00000000:0000 0A":                                                                 "",
+		"  0: 0100007F:1FFFF 00000000:0000 0A":                                                            "",
+		"":                                                                                                "",
+	} {
+		got, ok := listener(line)
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%q: %v, %v", strings.TrimSpace(line), got, ok)
+		}
+	}
+}
