@@ -11,7 +11,7 @@ func TestLongRunIsKept(t *testing.T) {
 	log := readText(t, "docs/test-long.log")
 	for _, name := range []string{
 		"TestThousandMembers", "TestManyKills", "TestReplaceEveryNode", "TestDeadVoterReplaced",
-		"TestGibibyte", "TestLanguages", "TestThreeNodes", "TestFiveNodes",
+		"TestGibibyte", "TestLanguages", "TestThreeNodes", "TestFiveNodes", "TestImageComesLate",
 	} {
 		if !regexp.MustCompile(`(?m)^ +PASS: ` + name + ` `).MatchString(log) {
 			t.Errorf("docs/test-long.log has no %s that passed: run make test-long, see CONTRIBUTING.md", name)

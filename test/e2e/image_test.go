@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,9 @@ import (
 // on once the image is there.
 func TestImageComesLate(t *testing.T) {
 	cluster.Require(t)
+	if os.Getenv("STACKATO_TEST_LONG") != "1" {
+		t.Skip("waits for Nomad to hear of images: set STACKATO_TEST_LONG=1")
+	}
 	c := newBareCloud(t, cluster.Options{}, "small")
 	n := c.Node(0)
 	u := c.newUser(t)

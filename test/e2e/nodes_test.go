@@ -26,9 +26,9 @@ func TestThreeNodes(t *testing.T) {
 	}
 	t.Run("reads", func(t *testing.T) { readYourWrites(t, c) })
 	t.Run("blobs", func(t *testing.T) { blobsOutliveAController(t, c) })
-	t.Run("apart", func(t *testing.T) { apart(t, c) })
 	t.Run("nodes", func(t *testing.T) { c.runScripts(t, "testdata/nodes") })
 	if long {
+		t.Run("apart", func(t *testing.T) { apart(t, c) })
 		t.Run("zones", func(t *testing.T) { overZones(t, c) })
 		t.Run("strangers", func(t *testing.T) { strangers(t, c) })
 		t.Run("lost", func(t *testing.T) { lostUnderWay(t, c) })

@@ -34,6 +34,9 @@ func TestScripts(t *testing.T) {
 	t.Run("script", func(t *testing.T) { c.runScripts(t, "testdata/script") })
 	c.outside = c.startOutside(t)
 	c.runInTurn(t, "testdata/operator")
+	if os.Getenv("STACKATO_TEST_LONG") == "1" {
+		c.runInTurn(t, "testdata/zones") // most of it waits for Nomad to hear of them
+	}
 }
 
 // runInTurn runs scripts that change what is the whole cluster's.
