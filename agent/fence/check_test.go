@@ -77,9 +77,7 @@ func TestLimits(t *testing.T) {
 			if s := n.status("a1"); !strings.HasPrefix(s.Reason, want) || s.OOM != (want == "out of memory") {
 				t.Errorf("%+v", s)
 			}
-			if !w.logged(want) {
-				t.Errorf("log %q", w.lines)
-			}
+			await(t, "line in the log", func() bool { return w.logged(want) })
 		})
 	}
 }

@@ -41,9 +41,7 @@ func TestAppFromLabelToRoute(t *testing.T) {
 	if strings.Contains(env, "NOMAD_") {
 		t.Error("the app sees Nomad's variables")
 	}
-	if !w.logged("app-p1 CELL/2 Container became healthy") {
-		t.Errorf("no line in the log: %q", w.lines)
-	}
+	await(t, "line in the log", func() bool { return w.logged("app-p1 CELL/2 Container became healthy") })
 
 	// Stopping: routers first, then the app.
 	servedOn := make(chan string, 1)
