@@ -1,10 +1,6 @@
 package fence
 
 import (
-	"context"
-	"net"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -32,36 +28,6 @@ func TestListensElsewhere(t *testing.T) {
 					t.Errorf("reason %q", got)
 				}
 			})
-		}
-	}
-}
-
-func TestListeners(t *testing.T) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp4", "127.0.0.7:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	found := false
-	for _, have := range listeners(os.Getpid()) {
-		found = found || have.String() == l.Addr().String()
-	}
-	if !found {
-		t.Errorf("%s is not among the listeners of this process", l.Addr())
-	}
-	for line, want := range map[string]string{
-		"  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0": "127.0.0.1:8080",
-		"  0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0": "[::]:8080",
-		"  0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0": "[::1]:80",
-		"  0: 0100007F:1F90 0100007F:1F91 01 0:0 0:0 0 0 0 0":                                             "",
-		"  sl  local_address rem_address   st tx_queue rx_queue":                                          "",
-		"  0: 0100:1F90 00000000:0000 0A":                                                                 "",
-		"  0: 0100007F:1FFFF 00000000:0000 0A":                                                            "",
-		"":                                                                                                "",
-	} {
-		got, ok := listener(line)
-		if ok != (want != "") || ok && got.String() != want {
-			t.Errorf("%q: %v, %v", strings.TrimSpace(line), got, ok)
 		}
 	}
 }
