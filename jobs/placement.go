@@ -45,6 +45,10 @@ func Image(j *api.Job) string {
 	return ""
 }
 
+// ZoneOfMeta returns the placement zone that a key of metadata is about; ok is
+// false for keys about something else.
+func ZoneOfMeta(key string) (zone string, ok bool) { return strings.CutPrefix(key, metaPlace) }
+
 // Zone returns the placement zone of a job, "" if it is in none.
 func Zone(j *api.Job) string {
 	all := j.Constraints
@@ -52,8 +56,9 @@ func Zone(j *api.Job) string {
 		all = append(all[:len(all):len(all)], g.Constraints...)
 	}
 	for _, c := range all {
-		if zone, ok := strings.CutPrefix(c.LTarget, "${meta."+metaPlace); ok {
-			return strings.TrimSuffix(zone, "}")
+		key, meta := strings.CutPrefix(c.LTarget, "${meta.")
+		if zone, ok := ZoneOfMeta(strings.TrimSuffix(key, "}")); meta && ok {
+			return zone
 		}
 	}
 	return ""

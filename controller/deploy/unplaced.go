@@ -14,7 +14,7 @@ import (
 // a DEA is in, or of an image that one has: that takes some seconds.
 func (u *Unplaced) Coming(zones []string, images map[string][]string) bool {
 	for key := range u.Constraints {
-		if zone, ok := strings.CutPrefix(key, zoneMeta); ok && slices.Contains(zones, zone) {
+		if zone, ok := jobs.ZoneOfMeta(key); ok && slices.Contains(zones, zone) {
 			return true
 		}
 	}
@@ -25,9 +25,6 @@ func (u *Unplaced) Coming(zones []string, images map[string][]string) bool {
 	}
 	return false
 }
-
-// zoneMeta begins the metadata of a node that is in a placement zone.
-const zoneMeta = "placement_zone_"
 
 // classMeta is what Nomad says instead of a constraint when it has looked at a
 // node of the same kind for another instance before.
@@ -86,7 +83,7 @@ func (u *Unplaced) Explain(zones []string, images map[string][]string) string {
 		return why
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.Constraints)) {
-		zone, ok := strings.CutPrefix(key, zoneMeta)
+		zone, ok := jobs.ZoneOfMeta(key)
 		if key == classMeta && u.Zone != "" && !slices.Contains(zones, u.Zone) {
 			zone, ok = u.Zone, true
 		}
