@@ -10,6 +10,7 @@ import (
 	"github.com/stackato/stackato/agent/fence"
 	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/agent/resolver"
+	"github.com/stackato/stackato/internal/atomicfile"
 )
 
 // clearTimeout bounds taking back what stands outside of the data directory.
@@ -63,10 +64,17 @@ func (r *runtime) forget() error {
 	return r.store.wipe()
 }
 
-// clearRole takes fence's chains back when the node lost the dea role while its
-// agent did not run.
+// clearRole takes back what belongs to a role that the node lost while its agent
+// did not run, or before it had taken the role over: a controller's sealing
+// keys, fence's chains.
 func (r *runtime) clearRole(ctx context.Context) {
-	if r.dir.get().Self.Roles.Has(node.DEA) {
+	has := r.dir.get().Self.Roles
+	if !has.Has(node.Controller) {
+		if err := atomicfile.Remove(r.cfg.ringFile()); err != nil {
+			r.log.Error("the node has no controller role any more, but its sealing keys are still there", "err", err)
+		}
+	}
+	if has.Has(node.DEA) {
 		return
 	}
 	if err := clearMachine(ctx, r.cfg, false); err != nil {

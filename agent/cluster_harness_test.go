@@ -117,7 +117,7 @@ func (g *group) agree() error {
 	for i, m := range up {
 		r := m.node()
 		if r == nil {
-			return fmt.Errorf("%s is not running as a node", m.name)
+			return fmt.Errorf("%s %s", m.name, m.absence())
 		}
 		a := r.dir.get()
 		have := view{fmt.Sprint(a.Nodes), fmt.Sprint(a.Voters)}

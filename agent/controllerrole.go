@@ -197,8 +197,29 @@ func (c *controllerRole) inGroup() bool {
 	return len(servers) > 0
 }
 
+// ringWait bounds how long a node that has the role by its assignment waits for
+// the sealing keys before it goes on without it, to try again at the next check.
+const ringWait = 5 * time.Second
+
+// becomeController ends this life for one with the controller role, once the
+// keys are here that it needs: until then the node's other roles go on.
+func (r *runtime) becomeController(ctx context.Context) {
+	call, cancel := context.WithTimeout(ctx, ringWait)
+	defer cancel()
+	if _, err := r.sealingRing(call); err != nil {
+		if ctx.Err() == nil {
+			r.log.Warn("this node is to be a controller, and cannot yet; will try again", "err", err)
+		}
+		return
+	}
+	r.log.Info("this node becomes a controller")
+	r.over(nil)
+}
+
 // sealingRing loads the ring, or gets it from another controller when the
-// role is new on this node.
+// role is new on this node. That controller may hear of the role later than
+// this node does: its refusal is not the last word before ctx is done, or a
+// minute is over.
 func (r *runtime) sealingRing(ctx context.Context) (*seal.Ring, error) {
 	ring, err := r.store.ring()
 	if err != nil || ring != nil {
@@ -207,7 +228,8 @@ func (r *runtime) sealingRing(ctx context.Context) (*seal.Ring, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var data []byte
-	err = retry(ctx, func() error {
+	again := func(err error) bool { return mayPass(err) || errors.Is(err, rpcerr.Denied) }
+	err = retryWhile(ctx, again, func() error {
 		resp, err := ask(ctx, r, cluster.MethodRing, &rpc.Empty{})
 		if err == nil {
 			data = resp.Data
@@ -257,10 +279,18 @@ func (r *runtime) dropController() error {
 
 // retry repeats fn, with growing pauses and jitter, until it succeeds, fails
 // for good, or ctx is done.
-func retry(ctx context.Context, fn func() error) error {
+func retry(ctx context.Context, fn func() error) error { return retryWhile(ctx, mayPass, fn) }
+
+// mayPass says whether the same call may succeed a little later.
+func mayPass(err error) bool {
+	return rpcerr.Retryable(err) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// retryWhile is retry with another opinion of what may pass.
+func retryWhile(ctx context.Context, again func(error) bool, fn func() error) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := fn()
-		if err == nil || !rpcerr.Retryable(err) && !errors.Is(err, context.DeadlineExceeded) {
+		if err == nil || !again(err) {
 			return err
 		}
 		select {

@@ -163,8 +163,7 @@ func (r *runtime) takeOver(ctx context.Context, a cluster.Assignment) {
 	}
 	r.tellGossip(false)
 	if a.Self.Roles.Has(node.Controller) && r.role == nil {
-		r.log.Info("this node becomes a controller")
-		r.over(nil)
+		r.becomeController(ctx)
 		return
 	}
 	r.renewIfDue(ctx)
@@ -229,6 +228,9 @@ func (r *runtime) checks(ctx context.Context) error {
 		r.tellGossip(true)
 		if err := r.fetchRing(ctx, r.dir.get()); err != nil { // told when it was first missed
 			r.log.Debug("get newer sealing keys", "err", err)
+		}
+		if r.role == nil && r.dir.get().Self.Roles.Has(node.Controller) {
+			r.becomeController(ctx)
 		}
 		r.endController(ctx)
 	}

@@ -165,6 +165,16 @@ func (m *machine) rpc() string {
 // node returns the runtime, nil while the machine is unconfigured.
 func (m *machine) node() *runtime { return m.agent.current() }
 
+// absence says why the machine has no runtime now.
+func (m *machine) absence() string {
+	select {
+	case <-m.ended:
+		return fmt.Sprintf("is not up: its agent ended: %v", m.err)
+	default:
+		return "is not up: it restarts"
+	}
+}
+
 // id returns the node's identity.
 func (m *machine) id() node.ID {
 	m.t.Helper()

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,8 +12,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/local"
 	"github.com/stackato/stackato/agent/node"
+	"github.com/stackato/stackato/agent/rpc"
+	"github.com/stackato/stackato/wire/rpcerr"
 )
 
 // roles makes a role set of a list with commas.
@@ -36,7 +41,7 @@ func (g *group) wantRoles(name, list string) {
 			}
 			n := m.node()
 			if n == nil {
-				return fmt.Errorf("%s restarts", m.name)
+				return fmt.Errorf("%s %s", m.name, m.absence())
 			}
 			for _, o := range n.dir.get().Nodes {
 				if o.Name == name && o.Roles != want {
@@ -182,6 +187,66 @@ func TestControllerRoleComesAndGoes(t *testing.T) {
 	if st, err := n1.Status(n1.ctx(), true); err != nil || len(st.Voters) != 1 || !st.Healthy() {
 		t.Errorf("status %+v, %v", st, err)
 	}
+}
+
+// TestControllerLearnsLater: who asks for a controller's keys may know sooner that
+// it is one than the node that it asks. That refusal must not end the agent.
+func TestControllerLearnsLater(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, "dea")
+	n1, n2 := g.machines[0], g.machines[1]
+	n2.stop()
+	r, err := newRuntime(n2.agent) // what n2 is before it takes the role over
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.client.Close()
+	if _, err := ask(n1.ctx(), r, cluster.MethodRing, &rpc.Empty{}); !errors.Is(err, rpcerr.Denied) {
+		t.Fatalf("a node without the role asks for the sealing keys: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(n1.ctx(), patience)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		_, err := r.sealingRing(ctx)
+		result <- err
+	}()
+	eventually(t, "it is refused again", func() error {
+		select {
+		case err := <-result:
+			t.Fatalf("it gave up: %v", err)
+		default:
+		}
+		if n := n2.refusals(cluster.MethodRing.Name); n < 3 {
+			return fmt.Errorf("%d times by now", n)
+		}
+		return nil
+	})
+	if _, err := n1.ChangeRoles(n1.ctx(), local.RoleChange{Node: "n2", Op: local.RoleAdd, Names: []string{"controller"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}
+
+// refusals counts the calls of a method that the machine's agent has made and
+// that were denied.
+func (m *machine) refusals(method string) uint64 {
+	m.t.Helper()
+	families, err := m.agent.http.reg.Gather()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, c := range f.GetMetric() {
+			text := c.String()
+			if strings.Contains(text, `"client"`) && strings.Contains(text, `"`+method+`"`) && strings.Contains(text, `"`+string(rpcerr.Denied)+`"`) {
+				return c.GetHistogram().GetSampleCount()
+			}
+		}
+	}
+	return 0
 }
 
 func TestStoppedRolesSurviveRestart(t *testing.T) {
