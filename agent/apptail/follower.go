@@ -34,9 +34,9 @@ type follower struct {
 	ended   chan struct{} // closed when the container has ended
 	done    chan struct{} // closed when all is stored
 
-	at       position
-	skipping bool // frames that were read before come again
-	lines    [2]partial
+	at       position // behind the last whole lines
+	read     places   // behind the last frames
+	lines    [streams]partial
 	throttle throttle
 	pace     pace
 	failed   bool // the last line could not be stored
@@ -61,9 +61,9 @@ func (f *follower) run(ctx context.Context) {
 	pause, attempts := f.tailer.cfg.RetryAfter, 0
 	for ctx.Err() == nil {
 		wasEnded := f.hasEnded()
-		before := f.at
+		before := f.read
 		err := f.follow(ctx)
-		if f.at != before {
+		if f.read != before {
 			pause = f.tailer.cfg.RetryAfter
 		}
 		switch {
@@ -110,17 +110,21 @@ func (f *follower) hasEnded() bool {
 	}
 }
 
-// resume finds where to go on: the place on file, or behind a newer line in
-// the store, written after the file was.
+// resume finds where to go on: the place on file, or behind newer lines in the
+// store, written after the file was.
 func (f *follower) resume() error {
 	f.at = f.tailer.positions.get(f.ID)
-	o, stored, err := f.tailer.cfg.Store.lastOrigin(f.AppGUID, f.source, f.at.Stored)
+	newer, stored, err := f.tailer.cfg.Store.lastPlaces(f.AppGUID, f.source, f.at.Stored)
 	if err != nil {
 		return err
 	}
-	if stored != 0 {
-		f.at = position{Time: o.time, Frames: o.frames, Stored: stored}
+	for i, p := range newer {
+		if p.Time != 0 {
+			f.at.Streams[i] = p
+		}
 	}
+	f.at.Stored = max(f.at.Stored, stored)
+	f.read = f.at.Streams
 	return nil
 }
 
@@ -129,12 +133,8 @@ func (f *follower) resume() error {
 func (f *follower) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var since time.Time
-	if f.at.Time != 0 {
-		since = time.Unix(0, f.at.Time)
-	}
 	late := time.AfterFunc(openWithin, cancel)
-	stream, err := f.tailer.cfg.Source.Logs(ctx, f.ID, since)
+	stream, err := f.tailer.cfg.Source.Logs(ctx, f.ID, f.read.since())
 	if err != nil {
 		return err
 	}
@@ -152,8 +152,7 @@ func (f *follower) follow(ctx context.Context) error {
 		}
 	}()
 
-	f.skipping = true
-	repeated := uint32(0) // of the frames with the time of the place
+	again := repeats{read: f.read}
 	tick := time.NewTimer(time.Hour)
 	defer tick.Stop()
 	for {
@@ -165,7 +164,7 @@ func (f *follower) follow(ctx context.Context) error {
 			if !ok {
 				return <-result
 			}
-			if f.skip(fr, &repeated) {
+			if again.has(fr) {
 				continue
 			}
 			f.add(fr)
@@ -228,32 +227,11 @@ func readFrames(ctx context.Context, stream io.Reader, frames chan<- frame) erro
 	}
 }
 
-// skip says whether a frame was read before. Docker repeats those with the
-// time that was asked for.
-func (f *follower) skip(fr frame, repeated *uint32) bool {
-	if !f.skipping {
-		return false
-	}
-	if fr.time < f.at.Time {
-		return true
-	}
-	if fr.time == f.at.Time && *repeated < f.at.Frames {
-		*repeated++
-		return true
-	}
-	f.skipping = false
-	return false
-}
-
 // add takes a frame in.
 func (f *follower) add(fr frame) {
-	if fr.time == f.at.Time {
-		f.at.Frames++
-	} else {
-		f.at.Time, f.at.Frames = fr.time, 1
-	}
 	now := time.Now()
-	i := lineOf(fr.err)
+	i := streamOf(fr.err)
+	f.read[i].pass(fr)
 	f.lines[i].add(fr, now)
 	if fr.whole() {
 		f.end(i, now)
@@ -261,17 +239,10 @@ func (f *follower) add(fr frame) {
 	f.flush(now, false)
 }
 
-// lineOf returns the index in lines.
-func lineOf(isErr bool) int {
-	if isErr {
-		return 1
-	}
-	return 0
-}
-
 // end stores the line of a stream as it is now.
 func (f *follower) end(i int, now time.Time) {
 	message, at := f.lines[i].take()
+	f.at.Streams[i] = f.read[i]
 	f.written.Add(int64(len(message)) + 1)
 	if r := f.rate.Load(); r != f.RateBytes {
 		f.RateBytes = r
@@ -309,7 +280,7 @@ func (f *follower) finish() { f.flush(time.Now(), true) }
 func (f *follower) store(message []byte, at int64, isErr bool) {
 	stored, err := f.tailer.cfg.Store.append(logs.Line{
 		Time: at, AppGUID: f.AppGUID, SourceType: f.SourceType, InstanceID: f.InstanceID, Err: isErr, Message: message,
-	}, origin{f.source, f.at.Time, f.at.Frames})
+	}, origin{f.source, f.at.Streams[streamOf(isErr)]})
 	if err != nil {
 		if !f.failed {
 			f.tailer.cfg.Log.Warn("log lines are lost", "container", f.ID, "app", f.AppGUID, "error", err)

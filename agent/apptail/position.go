@@ -17,14 +17,81 @@ const keepPosition = 48 * time.Hour
 // maxPositions bounds the file; of more the oldest go.
 const maxPositions = 8192
 
-// position is how far the output of a container was read. The lines in the
-// store say it exactly; this file bounds how many must be looked at, and holds
-// when all of them were pushed out by other lines.
+// overlap is how much older a frame may be than one that Docker stored before
+// it: each stream has a reader of its own, which takes the time before it waits
+// for the file. Only the frames of one stream are in the order of their times.
+const overlap = 10 * time.Second
+
+// streams is how many a container has: its output (0) and its errors (1).
+const streams = 2
+
+// streamOf returns the stream of a frame or line.
+func streamOf(isErr bool) int {
+	if isErr {
+		return 1
+	}
+	return 0
+}
+
+// place is how far one stream was read: after so many frames with this time.
+// Docker gives the parts of one long line the same one.
+type place struct {
+	Time   int64  `json:"time"` // Unix nanoseconds; 0: nothing was read
+	Frames uint32 `json:"frames"`
+}
+
+// pass moves the place behind a frame.
+func (p *place) pass(fr frame) {
+	if fr.time == p.Time {
+		p.Frames++
+	} else {
+		p.Time, p.Frames = fr.time, 1
+	}
+}
+
+// places are how far both streams were read.
+type places [streams]place
+
+// since returns from when on frames have to be asked for: zero for all.
+func (p places) since() time.Time {
+	newest := max(p[0].Time, p[1].Time)
+	if newest == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, newest).Add(-overlap)
+}
+
+// repeats tells the frames that were read before from new ones, when a stream of
+// Docker's is opened again.
+type repeats struct {
+	read  places
+	seen  [streams]uint32 // frames with the time of the place
+	fresh [streams]bool   // what comes now is new
+}
+
+// has reports whether the frame, the next in the stream, was read before.
+func (r *repeats) has(fr frame) bool {
+	i := streamOf(fr.err)
+	p := r.read[i]
+	switch {
+	case r.fresh[i]:
+	case fr.time < p.Time:
+		return true
+	case fr.time == p.Time && r.seen[i] < p.Frames:
+		r.seen[i]++
+		return true
+	}
+	r.fresh[i] = true
+	return false
+}
+
+// position is how far the output of a container was stored, in whole lines. The
+// lines in the store say it exactly; this file bounds how many must be looked
+// at, and holds when all of them were pushed out by other lines.
 type position struct {
-	Time   int64  `json:"time"`   // of the last frame, Unix nanoseconds
-	Frames uint32 `json:"frames"` // read of those with this time
-	Stored int64  `json:"stored"` // time of its last line in the store
-	Used   int64  `json:"used"`   // by the clock
+	Streams places `json:"streams"`
+	Stored  int64  `json:"stored"` // time of its last line in the store
+	Used    int64  `json:"used"`   // by the clock
 }
 
 // positions are kept in a small file that is replaced now and then.

@@ -16,8 +16,8 @@ import (
 //	flags u8 | len(source type) u8 | len(instance) u8 | source type | instance | message
 //
 // Length and checksum cover what follows them. The source says which container
-// the line came from and how far that had been read, so that reading can go on
-// behind it.
+// the line came from and how far its stream had been read, so that reading can go
+// on behind it.
 const (
 	prefixBytes = 8
 	fixedBytes  = 8 + 8 + 8 + 4 + 3
@@ -29,12 +29,10 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// origin is a place in the output of a container: after so many frames with
-// this time stamp. Docker gives the parts of one long line the same one.
+// origin is where a line came from: how far the stream that it is of was read.
 type origin struct {
 	source uint64 // hash of the container's ID; 0 for none
-	time   int64  // Unix nanoseconds
-	frames uint32
+	place
 }
 
 // appendRecord appends the record of a line to b. The line's fields must be in
@@ -44,8 +42,8 @@ func appendRecord(b []byte, l logs.Line, o origin) []byte {
 	b = append(b, make([]byte, prefixBytes)...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.Time))
 	b = binary.LittleEndian.AppendUint64(b, o.source)
-	b = binary.LittleEndian.AppendUint64(b, uint64(o.time))
-	b = binary.LittleEndian.AppendUint32(b, o.frames)
+	b = binary.LittleEndian.AppendUint64(b, uint64(o.Time))
+	b = binary.LittleEndian.AppendUint32(b, o.Frames)
 	var flags byte
 	if l.Err {
 		flags |= flagErr
@@ -85,17 +83,18 @@ func (r rawRecord) time() int64 { return int64(binary.LittleEndian.Uint64(r)) }
 func (r rawRecord) origin() origin {
 	return origin{
 		source: binary.LittleEndian.Uint64(r[8:]),
-		time:   int64(binary.LittleEndian.Uint64(r[16:])),
-		frames: binary.LittleEndian.Uint32(r[24:]),
+		place:  place{int64(binary.LittleEndian.Uint64(r[16:])), binary.LittleEndian.Uint32(r[24:])},
 	}
 }
+
+func (r rawRecord) isErr() bool { return r[28]&flagErr != 0 }
 
 // line returns the line of a valid record. Its message shares memory with r.
 func (r rawRecord) line(app string) logs.Line {
 	src, id := int(r[29]), int(r[30])
 	text := r[fixedBytes:]
 	return logs.Line{
-		Time: r.time(), AppGUID: app, Err: r[28]&flagErr != 0,
+		Time: r.time(), AppGUID: app, Err: r.isErr(),
 		SourceType: string(text[:src]), InstanceID: string(text[src : src+id]),
 		Message: text[src+id:],
 	}

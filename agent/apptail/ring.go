@@ -302,28 +302,34 @@ func (s segment) records(yield func(rec rawRecord, sum uint32) bool) error {
 	}
 }
 
-// lastOrigin returns the place of the newest line of a container among the
-// lines newer than after, and that line's time.
-func (r *ring) lastOrigin(source uint64, after int64) (o origin, stored int64, err error) {
+// lastPlaces returns how far a container's streams were read by its lines newer
+// than after, and the newest one's time; zero where there is none.
+func (r *ring) lastPlaces(source uint64, after int64) (p places, stored int64, err error) {
 	segments, err := r.snapshot()
 	if err != nil {
-		return origin{}, 0, err
+		return places{}, 0, err
 	}
 	newest := int64(math.MaxInt64)
 	for _, s := range slices.Backward(segments) {
-		if newest <= after {
+		if newest <= after || p[0].Time != 0 && p[1].Time != 0 {
 			break
 		}
+		var here places // the last of the segment
 		err := s.records(func(rec rawRecord, sum uint32) bool {
-			if rec.time() > after && rec.origin().source == source && rec.valid(sum) {
-				o, stored = rec.origin(), rec.time()
+			if o := rec.origin(); o.source == source && rec.time() > after && rec.valid(sum) {
+				here[streamOf(rec.isErr())], stored = o.place, max(stored, rec.time())
 			}
 			return true
 		})
-		if err != nil || stored != 0 {
-			return o, stored, err
+		if err != nil {
+			return places{}, 0, err
+		}
+		for i := range p {
+			if p[i].Time == 0 {
+				p[i] = here[i]
+			}
 		}
 		newest = s.first
 	}
-	return origin{}, 0, nil
+	return p, stored, nil
 }

@@ -305,17 +305,16 @@ func (s *Store) Apps() []string {
 	return out
 }
 
-// lastOrigin says how far the output of a container has been stored: the place
-// behind its newest line among those newer than after, and that line's time;
-// zero if there is none.
-func (s *Store) lastOrigin(app string, source uint64, after int64) (origin, int64, error) {
+// lastPlaces says how far the streams of a container have been stored by its
+// lines newer than after, and the newest one's time; zero where there is none.
+func (s *Store) lastPlaces(app string, source uint64, after int64) (places, int64, error) {
 	r := s.ring(app, false)
 	if r == nil {
-		return origin{}, 0, nil
+		return places{}, 0, nil
 	}
-	o, t, err := r.lastOrigin(source, after)
+	p, t, err := r.lastPlaces(source, after)
 	if errors.Is(err, fs.ErrNotExist) {
-		return origin{}, 0, nil
+		return places{}, 0, nil
 	}
-	return o, t, err
+	return p, t, err
 }

@@ -369,7 +369,7 @@ func TestStoreManyAppsKeepFewFilesOpen(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add(appendRecord(nil, logs.Line{Time: 5, SourceType: "STG", InstanceID: "1", Message: []byte("m")}, origin{1, 2, 3}))
+	f.Add(appendRecord(nil, logs.Line{Time: 5, SourceType: "STG", InstanceID: "1", Message: []byte("m")}, origin{1, place{2, 3}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rec, sum, rest, ok := nextRecord(data)
 		if !ok || !rec.valid(sum) {

@@ -3,11 +3,9 @@ package apptail
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -18,102 +16,7 @@ import (
 	"github.com/stackato/stackato/wire/logs"
 )
 
-// engine is a Source that holds the output of containers as Docker does.
-type engine struct {
-	mu         sync.Mutex
-	changed    *sync.Cond
-	containers map[string]*output
-}
-
-type output struct {
-	frames []frame
-	ended  bool
-	hangs  bool // the stream of the ended container stays open
-	opened int
-}
-
-func newEngine() *engine {
-	e := &engine{containers: map[string]*output{}}
-	e.changed = sync.NewCond(&e.mu)
-	return e
-}
-
-func (e *engine) update(id string, f func(o *output)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.containers[id] == nil {
-		e.containers[id] = &output{}
-	}
-	f(e.containers[id])
-	e.changed.Broadcast()
-}
-
-// write adds frames with times of their own.
-func (e *engine) write(id string, texts ...string) {
-	e.update(id, func(o *output) {
-		for _, text := range texts {
-			o.frames = append(o.frames, frame{time: time.Now().UnixNano() + int64(len(o.frames)), data: []byte(text)})
-		}
-	})
-}
-
-func (e *engine) end(id string) { e.update(id, func(o *output) { o.ended = true }) }
-
-func (e *engine) Logs(ctx context.Context, id string, since time.Time) (io.ReadCloser, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	o := e.containers[id]
-	if o == nil {
-		return nil, fmt.Errorf("container %s: %w", id, fs.ErrNotExist)
-	}
-	o.opened++
-	r, w := io.Pipe()
-	stop := context.AfterFunc(ctx, func() {
-		w.CloseWithError(ctx.Err())
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.changed.Broadcast()
-	})
-	go func() {
-		defer stop()
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for i := 0; ctx.Err() == nil; {
-			if i == len(o.frames) {
-				if o.ended && !o.hangs {
-					w.Close()
-					return
-				}
-				e.changed.Wait()
-				continue
-			}
-			f := o.frames[i]
-			i++
-			if !since.IsZero() && f.time < since.UnixNano() {
-				continue
-			}
-			e.mu.Unlock()
-			_, err := w.Write(encodeFrame(f))
-			e.mu.Lock()
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return r, nil
-}
-
-func encodeFrame(f frame) []byte {
-	text := slices.Concat([]byte(time.Unix(0, f.time).UTC().Format("2006-01-02T15:04:05.000000000Z07:00 ")), f.data)
-	b := []byte{1, 0, 0, 0, 0, 0, 0, 0}
-	if f.err {
-		b[0] = 2
-	}
-	binary.BigEndian.PutUint32(b[4:], uint32(len(text)))
-	return append(b, text...)
-}
-
-// node is a tailer that runs on a store.
+// tailing is a tailer that runs on a store.
 type tailing struct {
 	*Tailer
 	store *Store
@@ -233,103 +136,6 @@ func TestTailerJoinsAndFlushesParts(t *testing.T) {
 	waitFor(t, "line without end", func() bool { return len(read(t, flushing.store, logs.ReadRequest{})) == 1 })
 	e.write("partial", " rest\n")
 	waitFor(t, "rest of the line", func() bool { return len(read(t, flushing.store, logs.ReadRequest{})) == 2 })
-}
-
-// TestTailerRestarts stops and starts while a container writes: every line is
-// stored once. A stop saves the places; a kill does not, then the store tells.
-func TestTailerRestarts(t *testing.T) {
-	for _, kill := range []bool{false, true} {
-		t.Run(fmt.Sprintf("kill=%t", kill), func(t *testing.T) {
-			e, dir := newEngine(), t.TempDir()
-			const total = 2000
-			e.write("c") // it exists
-			var writer sync.WaitGroup
-			writer.Go(func() {
-				at := time.Now().UnixNano()
-				for i := range total {
-					e.update("c", func(o *output) { // pairs have one time, as parts do
-						o.frames = append(o.frames, frame{at + int64(i/2), false, fmt.Appendf(nil, "%d\n", i)})
-					})
-					if i%50 == 0 {
-						time.Sleep(time.Millisecond)
-					}
-				}
-				e.end("c")
-			})
-			seen := 0
-			for seen < total*3/4 {
-				tl := tail(t, dir, e, func(c *Config) {
-					if kill {
-						c.SaveEvery = time.Hour
-					}
-				})
-				if kill {
-					tl.positions.path = dir + "/absent/positions.json"
-				}
-				tl.Follow(web("c"))
-				waitFor(t, "progress", func() bool {
-					n, _ := countFrom(t, tl.store)
-					return n > seen+100 || n == total
-				})
-				tl.stop()
-				seen, _ = countFrom(t, tl.store)
-			}
-			tl := tail(t, dir, e, nil)
-			tl.Follow(web("c"))
-			writer.Wait()
-			finished(t, tl.Ended("c"))
-			tl.Follow(web("c")) // as after another restart
-			finished(t, tl.Ended("c"))
-			n, got := countFrom(t, tl.store)
-			for i, m := range got {
-				if m != fmt.Sprint(i) {
-					t.Fatalf("line %d is %q", i, m)
-				}
-			}
-			if n != total {
-				t.Errorf("%d lines, want %d", n, total)
-			}
-		})
-	}
-}
-
-func countFrom(t *testing.T, s *Store) (int, []string) {
-	t.Helper()
-	var out []string
-	for start := int64(0); ; {
-		lines := read(t, s, logs.ReadRequest{Start: start})
-		if len(lines) == 0 {
-			return len(out), out
-		}
-		out = append(out, messages(lines)...)
-		start = lines[len(lines)-1].Time + 1
-	}
-}
-
-// TestTailerPlaceOnFile: other lines of the app have pushed out those of a
-// quiet container; the file still says how far it was read.
-func TestTailerPlaceOnFile(t *testing.T) {
-	e, dir := newEngine(), t.TempDir()
-	tl := tail(t, dir, e, nil)
-	e.write("quiet", "one\n", "two\n")
-	tl.Follow(web("quiet"))
-	waitFor(t, "lines", func() bool { n, _ := countFrom(t, tl.store); return n == 2 })
-	tl.stop()
-	tl.store.mu.Lock()
-	r := tl.store.rings[app]
-	tl.store.mu.Unlock()
-	r.mu.Lock()
-	tl.store.drop(r)
-	r.mu.Unlock()
-
-	again := tail(t, dir, e, nil)
-	e.write("quiet", "three\n")
-	again.Follow(web("quiet"))
-	e.end("quiet")
-	finished(t, again.Ended("quiet"))
-	if _, got := countFrom(t, again.store); !slices.Equal(got, []string{"three"}) {
-		t.Errorf("%q", got)
-	}
 }
 
 func TestTailerRate(t *testing.T) {
