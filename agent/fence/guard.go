@@ -35,6 +35,9 @@ type GuardConfig struct {
 	Allow func() []netip.AddrPort
 	// Resolver may be asked for names (port 53) on this node; zero for none.
 	Resolver netip.Addr
+	// Connections is how many a container may have open outward at once;
+	// default a share of what the kernel can follow, see [outwardLimit].
+	Connections int
 	// Interval is the time between two rounds; default 30 s.
 	Interval time.Duration
 	// Chain is the prefix of the chains' names; default "STACKATO".
@@ -43,7 +46,8 @@ type GuardConfig struct {
 }
 
 // Guard keeps containers away from nodes, from each other and from metadata
-// services, and everybody but routers away from containers. It owns a chain
+// services, and everybody but routers away from containers; and it keeps one
+// container from using up the connections of all. It owns a chain
 // that DOCKER-USER jumps to and one that INPUT jumps to: what a container
 // sends to its own node, published ports included, never passes DOCKER-USER.
 type Guard struct {
@@ -52,6 +56,8 @@ type Guard struct {
 
 	mu      sync.Mutex
 	applied error
+
+	uncounted bool // the last round could not limit connections; belongs to apply
 }
 
 // errNotApplied is the state before the first round.
@@ -114,17 +120,23 @@ func (g *Guard) Ready() error {
 func (g *Guard) forward() string { return g.cfg.Chain + "-FORWARD" }
 func (g *Guard) input() string   { return g.cfg.Chain + "-INPUT" }
 
-// rules are the two chains, in the order in which they are tried.
-func (g *Guard) rules() (forward, input []string) {
+// rules are the two chains, in the order in which they are tried. They are in the
+// words and the order of words in which iptables prints them. tooMany meets connections that are refused
+// because the container has many, "" if there is no such limit.
+func (g *Guard) rules(tooMany string) (forward, input []string) {
 	bridge := g.cfg.Bridge
 	const known = "-m conntrack --ctstate RELATED,ESTABLISHED"
 	const reject = "-j REJECT --reject-with icmp-port-unreachable"
 
 	input = append(input, fmt.Sprintf("-i %s %s -j RETURN", bridge, known))
 	forward = append(forward, fmt.Sprintf("%s -j RETURN", known))
+	if tooMany != "" {
+		rule := fmt.Sprintf("-i %s %s %s", bridge, tooMany, reject)
+		input, forward = append(input, rule), append(forward, rule)
+	}
 	if r := g.cfg.Resolver; r.Is4() {
 		for _, protocol := range []string{"udp", "tcp"} {
-			input = append(input, fmt.Sprintf("-i %s -d %s/32 -p %s -m %s --dport 53 -j RETURN", bridge, r, protocol, protocol))
+			input = append(input, fmt.Sprintf("-d %s/32 -i %s -p %s -m %s --dport 53 -j RETURN", r, bridge, protocol, protocol))
 		}
 	}
 	if g.cfg.Allow != nil {
@@ -132,7 +144,7 @@ func (g *Guard) rules() (forward, input []string) {
 			if !a.Addr().Is4() {
 				continue
 			}
-			rule := fmt.Sprintf("-i %s -d %s/32 -p tcp -m tcp --dport %d -j RETURN", bridge, a.Addr(), a.Port())
+			rule := fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j RETURN", a.Addr(), bridge, a.Port())
 			input, forward = append(input, rule), append(forward, rule)
 		}
 	}
@@ -140,9 +152,9 @@ func (g *Guard) rules() (forward, input []string) {
 
 	forward = append(forward,
 		fmt.Sprintf("-i %s -o %s %s", bridge, bridge, reject),
-		fmt.Sprintf("-i %s -d 169.254.0.0/16 %s", bridge, reject))
+		fmt.Sprintf("-d 169.254.0.0/16 -i %s %s", bridge, reject))
 	for _, a := range four(g.cfg.Nodes) {
-		forward = append(forward, fmt.Sprintf("-i %s -d %s/32 %s", bridge, a, reject))
+		forward = append(forward, fmt.Sprintf("-d %s/32 -i %s %s", a, bridge, reject))
 	}
 	// The port is the container's here: Docker has translated the published
 	// one. Data services have others.
@@ -170,13 +182,47 @@ func sorted[T comparable](list []T, compare func(T, T) int) []T {
 	return slices.Compact(out)
 }
 
-// apply writes both chains in one transaction, then makes sure that they are
-// asked first. Nothing is open in between: the jumps stay where they are.
+// apply makes sure that both chains are there and asked first. Nothing is open in
+// between: the jumps stay where they are.
 func (g *Guard) apply(ctx context.Context) error {
 	if err := bridgeFiltered(ctx); err != nil {
 		return err
 	}
-	forward, input := g.rules()
+	if err := g.applyFour(ctx); err != nil {
+		return err
+	}
+	return errors.Join(
+		jumpFirst(ctx, "iptables", "DOCKER-USER", g.forward()),
+		jumpFirst(ctx, "iptables", "INPUT", g.input()),
+		g.applySix(ctx),
+	)
+}
+
+// applyFour makes the chains of IPv4, without the limit of connections on a kernel
+// that cannot count them.
+func (g *Guard) applyFour(ctx context.Context) error {
+	err := g.chains(ctx, g.tooMany())
+	if err == nil || ctx.Err() != nil {
+		g.uncounted = false
+		return err
+	}
+	if g.chains(ctx, "") != nil {
+		return err
+	}
+	if !g.uncounted {
+		g.cfg.Logger.Warn("the connections of containers are not limited (the kernel needs xt_connlimit)", "error", err)
+	}
+	g.uncounted = true
+	return nil
+}
+
+// chains writes the two chains, in one transaction, unless they are there as they
+// should be: a rule that is written anew forgets what it has counted.
+func (g *Guard) chains(ctx context.Context, tooMany string) error {
+	forward, input := g.rules(tooMany)
+	if holds(ctx, g.forward(), forward) && holds(ctx, g.input(), input) {
+		return nil
+	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "*filter\n:%s - [0:0]\n:%s - [0:0]\n", g.forward(), g.input())
 	for _, r := range forward {
@@ -186,14 +232,23 @@ func (g *Guard) apply(ctx context.Context) error {
 		fmt.Fprintf(&text, "-A %s %s\n", g.input(), r)
 	}
 	text.WriteString("COMMIT\n")
-	if _, err := run(ctx, text.String(), "iptables-restore", "-w", "5", "--noflush"); err != nil {
-		return err
+	_, err := run(ctx, text.String(), "iptables-restore", "-w", "5", "--noflush")
+	return err
+}
+
+// holds reports whether a chain has exactly these rules. They are compared as
+// iptables prints them: where another version does so in other words, they are
+// written again.
+func holds(ctx context.Context, chain string, rules []string) bool {
+	list, err := run(ctx, "", "iptables", "-w", "5", "-S", chain)
+	if err != nil {
+		return false
 	}
-	return errors.Join(
-		jumpFirst(ctx, "iptables", "DOCKER-USER", g.forward()),
-		jumpFirst(ctx, "iptables", "INPUT", g.input()),
-		g.applySix(ctx),
-	)
+	want := "-N " + chain + "\n"
+	for _, r := range rules {
+		want += "-A " + chain + " " + r + "\n"
+	}
+	return list == want
 }
 
 // applySix shuts IPv6 between containers and the node: containers have no

@@ -29,25 +29,28 @@ func TestRules(t *testing.T) {
 	g := NewGuard(GuardConfig{
 		Nodes: address("10.0.0.2", "10.0.0.1", "fd00::1", "10.0.0.2"), Routers: address("10.0.0.1"),
 		Allow: func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:443")} }, Resolver: netip.MustParseAddr("172.17.0.1"),
+		Connections: 100,
 	})
-	forward, input := g.rules()
+	forward, input := g.rules(g.tooMany())
 	const reject = " -j REJECT --reject-with icmp-port-unreachable"
 	wantForward := []string{
 		"-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-		"-i docker0 -d 10.0.0.1/32 -p tcp -m tcp --dport 443 -j RETURN",
+		"-i docker0 -m connlimit --connlimit-above 100 --connlimit-mask 32 --connlimit-saddr" + reject,
+		"-d 10.0.0.1/32 -i docker0 -p tcp -m tcp --dport 443 -j RETURN",
 		"-i docker0 -o docker0" + reject,
-		"-i docker0 -d 169.254.0.0/16" + reject,
-		"-i docker0 -d 10.0.0.1/32" + reject,
-		"-i docker0 -d 10.0.0.2/32" + reject,
+		"-d 169.254.0.0/16 -i docker0" + reject,
+		"-d 10.0.0.1/32 -i docker0" + reject,
+		"-d 10.0.0.2/32 -i docker0" + reject,
 		"-s 10.0.0.1/32 -o docker0 -p tcp -m tcp --dport 8080 -j RETURN",
 		"-o docker0 -p tcp -m tcp --dport 8080" + reject,
 		"-o docker0 -p udp -m udp --dport 8080" + reject,
 	}
 	wantInput := []string{
 		"-i docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-		"-i docker0 -d 172.17.0.1/32 -p udp -m udp --dport 53 -j RETURN",
-		"-i docker0 -d 172.17.0.1/32 -p tcp -m tcp --dport 53 -j RETURN",
-		"-i docker0 -d 10.0.0.1/32 -p tcp -m tcp --dport 443 -j RETURN",
+		"-i docker0 -m connlimit --connlimit-above 100 --connlimit-mask 32 --connlimit-saddr" + reject,
+		"-d 172.17.0.1/32 -i docker0 -p udp -m udp --dport 53 -j RETURN",
+		"-d 172.17.0.1/32 -i docker0 -p tcp -m tcp --dport 53 -j RETURN",
+		"-d 10.0.0.1/32 -i docker0 -p tcp -m tcp --dport 443 -j RETURN",
 		"-i docker0" + reject,
 	}
 	if diff := cmp.Diff(wantForward, forward); diff != "" {

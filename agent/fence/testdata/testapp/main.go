@@ -27,6 +27,10 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == "hold" { // hold address count: that many connections until it is ended
+		hold(os.Args[2], os.Args[3])
+		return
+	}
 	if len(os.Args) > 3 && os.Args[1] == "ask" { // ask method path [body]…: what fence answers
 		for args := os.Args[2:]; len(args) >= 3; args = args[3:] {
 			ask(args[0], args[1], args[2])
