@@ -35,7 +35,11 @@ func newApp(in io.Reader, out, err io.Writer) *app { return &app{in: in, out: ou
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	return a.exitCode(ctx, root.ExecuteContext(ctx))
+	c, err := root.ExecuteContextC(ctx)
+	if err != nil && !a.started { // flags and arguments, by cobra
+		err = wrongUsage(c, err)
+	}
+	return a.exitCode(ctx, err)
 }
 
 // root builds the command tree: this list is everything that kato can do.

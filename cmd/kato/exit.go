@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"github.com/stackato/stackato/agent/local"
 )
 
@@ -27,6 +29,16 @@ const codeUsage = "usage"
 
 func usageErrorf(hint, format string, args ...any) error {
 	return local.Errorf(codeUsage, hint, format, args...)
+}
+
+// wrongUsage says how a command is used after cobra has refused its flags or
+// arguments. Errors that know better keep their hint.
+func wrongUsage(c *cobra.Command, err error) error {
+	var e *local.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return usageErrorf("usage: "+c.UseLine()+" (see "+c.CommandPath()+" --help)", "%v", err)
 }
 
 // exitCode reports err on standard error and returns the code to exit with.
@@ -71,8 +83,6 @@ func (a *app) described(ctx context.Context, err error) *local.Error {
 	case ctx.Err() != nil:
 		return local.Errorf("interrupted", "see kato status",
 			"interrupted: the agent finishes a change that it has begun")
-	case !a.started: // flags and arguments, from cobra
-		return local.Errorf(codeUsage, "see --help", "%v", err)
 	}
 	return local.Errorf(local.CodeInternal, "", "%v", err)
 }

@@ -64,3 +64,24 @@ func TestFlags(t *testing.T) {
 		t.Errorf("a timing that does not exist: %v", err)
 	}
 }
+
+// TestUsage: who types a command wrong is told how it is typed.
+func TestUsage(t *testing.T) {
+	b := newBox(t, "usage")
+	for args, want := range map[string]string{
+		"token revoke":  "usage: stackato-agent token revoke ID",
+		"leave cluster": "usage: stackato-agent leave",
+		"run --frob":    "usage: stackato-agent run",
+		"frob":          "see stackato-agent --help",
+	} {
+		cmd, _, errs := b.command("", strings.Fields(args)...)
+		if err := cmd.Run(); err == nil || !strings.Contains(errs.String(), "→ "+want) {
+			t.Errorf("%s: %v, %s", args, err, errs)
+		}
+	}
+	// What fails later does so with its own words.
+	cmd, _, errs := b.command("", "token", "list")
+	if err := cmd.Run(); err == nil || strings.Contains(errs.String(), "usage") {
+		t.Errorf("%v, %s", err, errs)
+	}
+}

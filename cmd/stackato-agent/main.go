@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,13 +17,38 @@ import (
 
 func main() {
 	root := newRoot()
-	if err := root.ExecuteContext(context.Background()); err != nil {
+	started := markStarted(root)
+	if c, err := root.ExecuteContextC(context.Background()); err != nil {
 		report(err)
-		if strings.HasPrefix(err.Error(), "unknown ") { // a command or flag: cobra's words
-			fmt.Fprintln(os.Stderr, "  → see: stackato-agent --help, or --help after a command")
+		switch { // cobra's words: a command, a flag or an argument
+		case *started:
+		case c.HasSubCommands():
+			fmt.Fprintf(os.Stderr, "  → see %s --help\n", c.CommandPath())
+		default:
+			fmt.Fprintf(os.Stderr, "  → usage: %s (see %s --help)\n", c.UseLine(), c.CommandPath())
 		}
 		os.Exit(1)
 	}
+}
+
+// markStarted notes when a command's own code begins, in the whole tree: an error
+// before that is one of usage.
+func markStarted(c *cobra.Command) *bool {
+	started := new(bool)
+	var mark func(*cobra.Command)
+	mark = func(c *cobra.Command) {
+		if run := c.RunE; run != nil {
+			c.RunE = func(c *cobra.Command, args []string) error {
+				*started = true
+				return run(c, args)
+			}
+		}
+		for _, sub := range c.Commands() {
+			mark(sub)
+		}
+	}
+	mark(c)
+	return started
 }
 
 // options are the flags that every command has.
