@@ -218,6 +218,9 @@ type RouterConfig struct {
 	// an app begins to answer, Stall that of a client that stands still in the
 	// middle. A router takes them when it starts.
 	Idle, Response, Stall time.Duration
+	// DrainWait is how long a router that ends goes on after its health check has
+	// said so.
+	DrainWait time.Duration
 }
 
 // UsePlatform gives the agent what it runs beyond membership. Call it before

@@ -109,7 +109,7 @@ func (c *routerConfig) load(text []byte) error {
 	out := RouterConfig{
 		Certificates: map[string]*tls.Certificate{}, ProxyProtocol: in.ProxyProtocol,
 		Idle: time.Duration(in.IdleSeconds) * time.Second, Response: time.Duration(in.ResponseSeconds) * time.Second,
-		Stall: time.Duration(in.StallSeconds) * time.Second,
+		Stall: time.Duration(in.StallSeconds) * time.Second, DrainWait: time.Duration(in.DrainWaitSeconds) * time.Second,
 	}
 	for _, cert := range in.Certificates {
 		pair, err := tls.X509KeyPair(cert.Cert, cert.Key)

@@ -118,8 +118,10 @@ func TestRoutersAreConfigured(t *testing.T) {
 	if err != nil || added.State != local.CertificateSoon || added.ExpiresInDays != 9 {
 		t.Fatalf("%+v, %v", added, err)
 	}
-	if _, err := n1.ConfigSet(n1.ctx(), local.ConfigSetRequest{Key: "router/trusted_proxies", Value: []byte(`["10.1.0.0/16"]`)}); err != nil {
-		t.Fatal(err)
+	for setting, value := range map[string]string{"router/trusted_proxies": `["10.1.0.0/16"]`, "router/drain_wait_seconds": "7", "router/stall_seconds": "8"} {
+		if _, err := n1.ConfigSet(n1.ctx(), local.ConfigSetRequest{Key: setting, Value: []byte(value)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_, err = n1.ConfigSet(n1.ctx(), local.ConfigSetRequest{Key: "router/trusted_proxies", Value: []byte(`["0.0.0.0/0"]`)})
 	wantError(t, err, local.CodeInvalid, "everybody")
@@ -127,7 +129,7 @@ func TestRoutersAreConfigured(t *testing.T) {
 		t.Helper()
 		eventually(t, m.name+"'s router is configured", func() error {
 			c, err := platforms[m.name].config()
-			if err == nil && (len(c.Certificates) != certificates || len(c.TrustedProxies) != proxies) {
+			if err == nil && (len(c.Certificates) != certificates || len(c.TrustedProxies) != proxies || c.DrainWait != 7*time.Second || c.Stall != 8*time.Second) {
 				err = fmt.Errorf("it has %+v", c)
 			}
 			return err

@@ -239,6 +239,46 @@ func TestDrain(t *testing.T) {
 	<-stopped
 }
 
+// TestDrainSaysSoFirst: load balancers may see that the router ends before it
+// refuses a connection.
+func TestDrainSaysSoFirst(t *testing.T) {
+	feed := newControllers()
+	health := loopback(t)
+	asked, release := make(chan struct{}), make(chan struct{})
+	r := start(t, feed, func(c *router.Config) {
+		c.HealthListener = health
+		c.DrainWait = func() time.Duration {
+			close(asked)
+			<-release
+			return time.Nanosecond
+		}
+	})
+	_, b := app(t, "one", func(http.ResponseWriter, *http.Request) {})
+	feed.set(routeTo("app.example.com", "", b))
+	r.routed(t, "app.example.com", 200)
+	stopped := make(chan struct{})
+	go func() { r.stop(); close(stopped) }()
+	<-asked
+	if got := healthOf(health); got != 503 {
+		t.Errorf("a router that ends soon says %d", got)
+	}
+	for range 3 { // on connections of their own
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		req, _ := http.NewRequest(http.MethodGet, "http://"+r.http+"/", nil)
+		req.Host = "app.example.com"
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("a router that ends soon answers %d", resp.StatusCode)
+		}
+	}
+	close(release)
+	<-stopped
+}
+
 // TestDrainWaitsForWebSockets when nothing else is in flight: net/http does not
 // count them.
 func TestDrainWaitsForWebSockets(t *testing.T) {

@@ -65,10 +65,11 @@ type Config struct {
 	// has read nothing yet. Default 20 ms.
 	Settle time.Duration
 
-	// At the end Run tells /health and goes on for DrainWait (default 0) so that
-	// load balancers notice, then takes no new connections and lets requests go on
-	// for DrainTimeout (default 30 s).
-	DrainWait, DrainTimeout time.Duration
+	// At the end Run tells /health and goes on for what DrainWait returns then (nil:
+	// not at all) so that load balancers notice, then takes no new connections and
+	// lets requests go on for DrainTimeout (default 30 s).
+	DrainWait    func() time.Duration
+	DrainTimeout time.Duration
 
 	Logger *slog.Logger // nil is slog.Default()
 }
@@ -211,9 +212,11 @@ func (r *Router) Run(ctx context.Context) error {
 func (r *Router) drain(ctx context.Context, health *health) {
 	health.draining.Store(true)
 	ctx = context.WithoutCancel(ctx)
-	if r.cfg.DrainWait > 0 {
-		r.log.Info("router stops soon, load balancers may notice", "in", r.cfg.DrainWait)
-		time.Sleep(r.cfg.DrainWait)
+	if r.cfg.DrainWait != nil {
+		if wait := r.cfg.DrainWait(); wait > 0 {
+			r.log.Info("router stops soon, load balancers may notice", "in", wait)
+			time.Sleep(wait)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.DrainTimeout)
 	defer cancel()

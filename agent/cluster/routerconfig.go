@@ -29,6 +29,8 @@ type RouterConfig struct {
 	IdleSeconds     int `json:"idle_seconds"`
 	ResponseSeconds int `json:"response_seconds"`
 	StallSeconds    int `json:"stall_seconds"`
+	// DrainWaitSeconds is how long a router that ends goes on after it has said so.
+	DrainWaitSeconds int `json:"drain_wait_seconds"`
 }
 
 // RouterCertificate is a certificate with its key, PEM.
@@ -110,6 +112,7 @@ func (c *Controller) routerConfig(v consensus.Reader, id node.ID) (RouterConfig,
 	out := RouterConfig{
 		TrustedProxies: listSetting(v, routerProxies), ProxyProtocol: boolSetting(v, routerProxyProtocol),
 		IdleSeconds: intSetting(v, routerIdle), ResponseSeconds: intSetting(v, routerResponse), StallSeconds: intSetting(v, routerStall),
+		DrainWaitSeconds: intSetting(v, routerDrainWait),
 	}
 	for _, s := range SiteCertificates(v) {
 		key, err := c.secret(v, siteCertSecret(s.Name))
@@ -128,6 +131,7 @@ const (
 	routerIdle          = "router/idle_seconds"
 	routerResponse      = "router/response_seconds"
 	routerStall         = "router/stall_seconds"
+	routerDrainWait     = "router/drain_wait_seconds"
 )
 
 // maxProxies bounds the list of trusted proxies: it is looked through at each
@@ -155,6 +159,10 @@ func routerSettings() []KnownSetting {
 		{
 			Key: routerStall, Default: json.RawMessage("60"), Lowest: 5, Highest: 24 * 3600,
 			Description: "seconds that a client may send nothing of a request's body, or take nothing of an answer (5 to 86400), from the routers' next start",
+		},
+		{
+			Key: routerDrainWait, Default: json.RawMessage("0"), Lowest: 0, Highest: 30,
+			Description: "seconds that a router which ends goes on after its /health has said so, for load balancers to notice (0 to 30)",
 		},
 	}
 }

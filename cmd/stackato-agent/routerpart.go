@@ -61,7 +61,7 @@ func newRouter(env agent.RouterEnv, kept *sockets) (agent.Router, error) {
 		HTTPListener: plain, HTTPSListener: secure, Health: env.Health, Certificates: certificates.Get,
 		Feed: feed(env.Feed), TableFile: filepath.Join(env.Dir, "routes.json"),
 		SystemTLS: env.ControllerTLS, Confirm: env.Confirm,
-		DrainTimeout: drainWithin, Limits: proxy.Limits{IdleTimeout: config.Idle, ResponseTimeout: config.Response, Stall: config.Stall},
+		DrainWait: func() time.Duration { now, _ := env.Config(); return now.DrainWait }, DrainTimeout: drainWithin, Limits: proxy.Limits{IdleTimeout: config.Idle, ResponseTimeout: config.Response, Stall: config.Stall},
 		AccessLog: filepath.Join(env.Dir, "access.log"), Log: env.Logs.Append, Logger: env.Logger,
 	})
 	if err != nil {
