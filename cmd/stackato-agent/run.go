@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -80,9 +82,15 @@ func run(ctx context.Context, cfg agent.Config, micro bool) error {
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	a := agent.New(cfg, log, func() { notify("READY=1") })
 	a.UsePlatform(platform{kept})
+	var beside sync.WaitGroup
+	own := newOwnLog(filepath.Join(cfg.DataDir, "logs"), log)
+	beside.Go(func() { own.run(ctx) })
+	defer func() {
+		cancel()
+		beside.Wait()
+	}()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
