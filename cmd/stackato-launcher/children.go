@@ -31,6 +31,7 @@ type command struct {
 	dir      string
 	env      []string
 	stdin    *os.File // nil: /dev/null
+	output   *relay   // nil: what is this process's own
 	uid, gid uint32
 }
 
@@ -46,10 +47,16 @@ func (c *children) start(cmd command) (*process, error) {
 		defer null.Close()
 		stdin = null
 	}
+	files := []uintptr{stdin.Fd(), 1, 2}
+	if cmd.output != nil {
+		for i := range cmd.output.streams {
+			files[1+i] = cmd.output.streams[i].in.Fd()
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	pid, err := syscall.ForkExec(cmd.path, cmd.args, &syscall.ProcAttr{
-		Dir: cmd.dir, Env: cmd.env, Files: []uintptr{stdin.Fd(), 1, 2},
+		Dir: cmd.dir, Env: cmd.env, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: cmd.uid, Gid: cmd.gid}},
 	})
 	if err != nil {

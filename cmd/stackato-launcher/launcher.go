@@ -27,6 +27,7 @@ type launcher struct {
 	places   places
 	fence    *fenceClient
 	children *children
+	output   *relay // of the app and its sidecars, once they are started
 	signals  <-chan os.Signal
 	bound    time.Duration // for the routers
 	grace    time.Duration // from SIGTERM to SIGKILL
@@ -52,7 +53,19 @@ func (l *launcher) run(ctx context.Context) (int, error) {
 		}
 		return exitOurs, err
 	}
-	return l.supervise(ctx, processes), nil
+	status := l.supervise(ctx, processes)
+	l.finish(processes)
+	return status, nil
+}
+
+// finish ends what is left of the instance, as the kernel would with this
+// process, and passes on what they wrote last.
+func (l *launcher) finish(processes []*process) {
+	l.kill(processes, syscall.SIGKILL)
+	if os.Getpid() == 1 { // the container's
+		_ = syscall.Kill(-1, syscall.SIGKILL)
+	}
+	l.output.finish()
 }
 
 // prepareOrStop prepares and starts the processes, and stops preparing when
@@ -82,6 +95,7 @@ func (l *launcher) prepareOrStop(ctx context.Context) ([]*process, error) {
 			_ = l.fence.stopping(context.Background(), l.bound) // so that it does not count as a crash
 			if p.err == nil {
 				l.end(p.processes)
+				l.finish(p.processes)
 			}
 			return nil, errTold
 		}
@@ -203,14 +217,19 @@ func (l *launcher) start(spec instance.Spec, env []string) ([]*process, error) {
 	for _, s := range spec.Sidecars {
 		commands = append(commands, s.Command)
 	}
+	var err error
+	l.output, err = newRelay(os.Stdout, os.Stderr, int(l.places.uid), int(l.places.gid))
+	if err != nil {
+		return nil, err
+	}
 	var processes []*process
 	for _, c := range commands {
 		p, err := l.children.start(command{
 			path: l.places.shell, args: []string{"bash", "-c", profileScript, l.places.shell, c},
-			dir: l.places.home + "/app", env: env, uid: l.places.uid, gid: l.places.gid,
+			dir: l.places.home + "/app", env: env, output: l.output, uid: l.places.uid, gid: l.places.gid,
 		})
 		if err != nil {
-			l.kill(processes, syscall.SIGKILL)
+			l.finish(processes)
 			return nil, fmt.Errorf("start the app: %w", err)
 		}
 		processes = append(processes, p)
