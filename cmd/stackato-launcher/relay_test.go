@@ -120,7 +120,7 @@ func TestRelayDrops(t *testing.T) {
 			passed++
 		}
 	}
-	if passed+dropped != 2*each || dropped == 0 || passed < relayBurst {
+	if passed+dropped != 2*each || dropped == 0 || passed < relayBurst*9/10 { // bytes cost something too
 		t.Errorf("%d lines passed and %d were dropped, of %d", passed, dropped, 2*each)
 	}
 }
