@@ -76,6 +76,7 @@ type Timing struct {
 	Housekeep    time.Duration // between two rounds of pruning; 5 min
 	Ended        time.Duration // between two looks for ended containers that stayed; 10 s
 	Images       time.Duration // between two looks for the images; 1 s
+	Adopt        time.Duration // bound of the first snapshot's wait for what ran before; 2 s
 	Space        time.Duration // between two looks at the free space; 250 ms
 }
 
@@ -144,6 +145,7 @@ func (c Config) withDefaults() Config {
 	t.Housekeep = cmp.Or(t.Housekeep, 5*time.Minute)
 	t.Ended = cmp.Or(t.Ended, 10*time.Second)
 	t.Images = cmp.Or(t.Images, time.Second)
+	t.Adopt = cmp.Or(t.Adopt, 2*time.Second)
 	t.Space = cmp.Or(t.Space, 250*time.Millisecond)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 10<<30)
 	c.UploadBytes = cmp.Or(c.UploadBytes, 4<<30)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/stackato/stackato/internal/atomicfile"
@@ -53,18 +52,15 @@ func (f *Fence) followOnce(ctx context.Context, synced func()) error {
 	return f.cfg.Engine.events(ctx, since, func(ev event) { f.handle(ctx, ev) })
 }
 
-// adoptWithin bounds how long the first snapshot waits for instances that ran
-// before fence did: told as starting they would lose their routes for a moment.
-const adoptWithin = 2 * time.Second
-
-// awaitAdopted returns when no instance is starting any more, or after
-// adoptWithin; once the first snapshot is out at once.
+// awaitAdopted returns when no instance is about to be ready any more, or after
+// a while; once the first snapshot is out at once. It waits for instances that ran
+// before fence did: told as starting, or as not ready, they would lose their
+// routes for a moment.
 func (f *Fence) awaitAdopted(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, adoptWithin)
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timing.Adopt)
 	defer cancel()
-	for !f.table.isListed() {
-		starting := slices.ContainsFunc(f.table.all(), func(s instance.Status) bool { return s.State == instance.Starting })
-		if !starting || sleep(ctx, f.cfg.Timing.PollMin) != nil {
+	for !f.table.isListed() && f.table.unsettled() {
+		if sleep(ctx, f.cfg.Timing.PollMin) != nil {
 			return
 		}
 	}
@@ -122,13 +118,20 @@ func (f *Fence) handle(ctx context.Context, ev event) {
 		}
 		f.begun(c) // one that has ended already: its end is the next event
 	case "oom":
-		f.table.killed(id)
+		f.killed(id)
 		if f.observed(id) && ev.container.Kind == instance.KindStaging {
 			f.cfg.Log(ev.container.AppGUID, "STG", "0", "The memory limit of staging was reached; a process was killed.")
 		}
 	case "die":
 		f.ended(id, ev.exitCode, false)
 		f.unobserve(ev.container)
+	}
+}
+
+// killed notes that memory was full in a container, also one that has ended.
+func (f *Fence) killed(id string) {
+	if c, late := f.table.killed(id); late {
+		f.cell(c, "Instance %s had ended for this: %s", c.AllocID, outOfMemory)
 	}
 }
 

@@ -150,6 +150,14 @@ func (f *Fence) postStopping(w http.ResponseWriter, r *http.Request, c Container
 	return nil
 }
 
+// postOOM notes that the kernel killed a process of the app for its memory. The
+// engine's own event comes after the container's end at times, or not at all.
+func (f *Fence) postOOM(w http.ResponseWriter, _ *http.Request, c Container) error {
+	f.killed(c.ID)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 // getCertificates answers the authorities that containers trust: the node's
 // and the cluster's.
 func (f *Fence) getCertificates(w http.ResponseWriter, r *http.Request, c Container) error {

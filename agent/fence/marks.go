@@ -52,6 +52,21 @@ func (t *table) running(c Container) bool {
 	return true
 }
 
+// unsettled reports whether an instance's checks may soon say that it is ready.
+func (t *table) unsettled() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.byAlloc {
+		if !e.alive || e.stopping || e.failing != "" {
+			continue
+		}
+		if s := e.status; s.State == instance.Starting || s.State == instance.Running && !s.Ready && e.container.Kind == instance.KindApp {
+			return true
+		}
+	}
+	return false
+}
+
 // setReady puts a running instance into the routes or takes it out. It reports
 // whether that is a change.
 func (t *table) setReady(c Container, ready bool) bool {
@@ -102,12 +117,25 @@ func (t *table) stop(c Container) (instance.Status, bool) {
 }
 
 // killed notes that the kernel killed a process of a container for its memory.
-func (t *table) killed(id string) {
+// It reports whether the container's end was already explained otherwise.
+func (t *table) killed(id string) (c Container, late bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byContainer(id); e != nil {
-		e.oom = true
+	e := t.byContainer(id)
+	if e == nil || e.oom {
+		return Container{}, false
 	}
+	e.oom = true
+	if e.alive || e.failing != "" {
+		return e.container, false
+	}
+	e.status.OOM, e.status.Reason = true, outOfMemory
+	if past, ok := t.crashes[e.status.AllocID]; ok {
+		past.Why = outOfMemory
+		t.crashes[e.status.AllocID] = past
+	}
+	t.publish(e)
+	return e.container, true
 }
 
 // measured notes what an instance uses. Watchers are not told: it changes all

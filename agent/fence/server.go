@@ -72,6 +72,7 @@ func (f *Fence) routes() http.Handler {
 		"GET /v1/droplet":        {f.getDroplet, run},
 		"POST /v1/started":       {f.postStarted, run},
 		"POST /v1/stopping":      {f.postStopping, run},
+		"POST /v1/oom":           {f.postOOM, run},
 		"GET /v1/build":          {f.getBuild, stage},
 		"GET /v1/blobs/{digest}": {f.getBlob, stage},
 		"PUT /v1/droplet":        {f.putDroplet, stage},

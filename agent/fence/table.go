@@ -155,11 +155,13 @@ type ending struct {
 	crashed   bool
 }
 
+const outOfMemory = "out of memory"
+
 // why says in words how the container ended.
 func (e *entry) why(exitCode int) string {
 	switch {
 	case e.oom:
-		return "out of memory"
+		return outOfMemory
 	case e.failing != "":
 		return e.failing
 	case exitCode == unknownStatus:

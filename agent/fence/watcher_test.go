@@ -122,6 +122,57 @@ func TestLateNews(t *testing.T) {
 	}
 }
 
+// TestUnsettled: the first snapshot waits for what may soon be ready, and for
+// nothing else.
+func TestUnsettled(t *testing.T) {
+	table := testTable()
+	app, task := Container{ID: "c", AllocID: "a", Kind: instance.KindApp}, Container{ID: "t", AllocID: "b", Kind: instance.KindTask}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"nothing", func() {}, false},
+		{"a task that begins", func() { table.started(task) }, true},
+		{"one that runs", func() { table.running(task) }, false},
+		{"an app that starts", func() { table.started(app) }, true},
+		{"one that runs", func() { table.running(app) }, true},
+		{"one that is ready", func() { table.setReady(app, true) }, false},
+		{"one that is not any more", func() { table.setReady(app, false) }, true},
+		{"one that ends", func() { table.died("c", 1, false) }, false},
+	} {
+		step.do()
+		if got := table.unsettled(); got != step.want {
+			t.Errorf("%s: %v", step.what, got)
+		}
+	}
+}
+
+// TestLateReason: the engine may say that memory was full after it has said that
+// the container ended.
+func TestLateReason(t *testing.T) {
+	table := testTable()
+	table.started(Container{ID: "c", AllocID: "a", Kind: instance.KindApp})
+	if _, late := table.killed("c"); late {
+		t.Error("too late for one that runs")
+	}
+	table.died("c", 137, false)
+	if s := table.all()[0]; !s.OOM || s.Reason != outOfMemory {
+		t.Errorf("said before the end: %+v", s)
+	}
+	table.started(Container{ID: "d", AllocID: "a", Kind: instance.KindApp, created: time.Unix(1, 0)})
+	table.died("d", 137, false)
+	if s := table.all()[0]; s.OOM || s.Reason != "ended by signal 9 (exit status 137)" {
+		t.Errorf("not said: %+v", s)
+	}
+	if c, late := table.killed("d"); !late || c.ID != "d" {
+		t.Errorf("said after the end: %+v, %v", c, late)
+	}
+	if s := table.all()[0]; !s.OOM || s.Reason != outOfMemory || table.past()["a"].Why != outOfMemory || s.Crashes != 2 {
+		t.Errorf("said after the end: %+v, %+v", s, table.past())
+	}
+}
+
 // TestStartDuringList: a container that starts while the engine is listing is
 // not in the list, and has not ended for that.
 func TestStartDuringList(t *testing.T) {

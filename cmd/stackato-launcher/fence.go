@@ -22,8 +22,10 @@ const (
 	patience = 15 * time.Minute
 	// stopMargin is added to the bound of the routers.
 	stopMargin = time.Second
-	maxLaunch  = 8 << 20 // bytes of what to start
-	maxBundle  = 8 << 20 // bytes of trusted authorities
+	// lastWords bounds what is told in the container's last moment.
+	lastWords = 2 * time.Second
+	maxLaunch = 8 << 20 // bytes of what to start
+	maxBundle = 8 << 20 // bytes of trusted authorities
 )
 
 // fenceClient asks the node's fence. The kernel tells fence who asks.
@@ -92,6 +94,13 @@ func (f *fenceClient) stopping(ctx context.Context, bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, bound+stopMargin)
 	defer cancel()
 	return f.tell(ctx, "stopping")
+}
+
+// outOfMemory tells that the kernel ended a process because memory was full.
+func (f *fenceClient) outOfMemory(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	return f.tell(ctx, "oom")
 }
 
 func (f *fenceClient) tell(ctx context.Context, what string) error {

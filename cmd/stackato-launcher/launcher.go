@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stackato/stackato/internal/memlimit"
 	"github.com/stackato/stackato/wire/instance"
 )
 
@@ -31,12 +32,13 @@ type launcher struct {
 	signals  <-chan os.Signal
 	bound    time.Duration // for the routers
 	grace    time.Duration // from SIGTERM to SIGKILL
+	kills    func() int64  // how many processes the memory limit has ended
 }
 
 func newLauncher(p places, signals <-chan os.Signal) *launcher {
 	return &launcher{
 		places: p, fence: newFenceClient(p.socket), children: newChildren(), signals: signals,
-		bound: defaultStopBound, grace: defaultGrace,
+		bound: defaultStopBound, grace: defaultGrace, kills: memlimit.Kills,
 	}
 }
 
@@ -45,6 +47,7 @@ func (l *launcher) run(ctx context.Context) (int, error) {
 	stopReaping := l.children.reap()
 	defer stopReaping()
 	defer l.fence.close()
+	defer l.tellKills(ctx)
 
 	processes, err := l.prepareOrStop(ctx)
 	if err != nil {
@@ -66,6 +69,15 @@ func (l *launcher) finish(processes []*process) {
 		_ = syscall.Kill(-1, syscall.SIGKILL)
 	}
 	l.output.finish()
+}
+
+// tellKills says before the end that memory was full. The engine is not to be
+// relied on for that: it learns of it and of the container's end in two ways that
+// overtake each other.
+func (l *launcher) tellKills(ctx context.Context) {
+	if l.kills() > 0 {
+		_ = l.fence.outOfMemory(ctx) // without fence the reason is lost, no more
+	}
 }
 
 // prepareOrStop prepares and starts the processes, and stops preparing when
@@ -238,8 +250,11 @@ func (l *launcher) start(spec instance.Spec, env []string) ([]*process, error) {
 }
 
 // profileScript runs what sets up the environment, then becomes the command:
-// scripts of buildpacks, then the app's own, as in Cloud Foundry.
+// scripts of buildpacks, then the app's own, as in Cloud Foundry. When memory is
+// full the kernel is to end the app, and not the launcher, which says why, or
+// something of the node.
 const profileScript = `
+{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null
 for script in ../profile.d/* .profile.d/*; do
   if [ -f "$script" ]; then . "$script"; fi
 done

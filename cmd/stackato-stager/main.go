@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/stackato/stackato/internal/allocdir"
+	"github.com/stackato/stackato/internal/memlimit"
 	"github.com/stackato/stackato/internal/sysfilter"
 )
 
@@ -63,7 +64,7 @@ func stageMain() int {
 	_ = os.Stderr.Chown(appUser, appUser)
 	s := &stager{
 		fence: newClient(socketPath), spool: spoolDir, trust: trustPath, system: systemTrust, java: javaTrust,
-		home: homeDir, temp: tempDir, log: os.Stdout, build: c.run, kills: memoryKills,
+		home: homeDir, temp: tempDir, log: os.Stdout, build: c.run, kills: memlimit.Kills,
 	}
 	err := s.run(ctx)
 	switch {

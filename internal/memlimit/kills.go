@@ -1,4 +1,5 @@
-package main
+// Package memlimit says what the memory limit of a container has done to its processes.
+package memlimit
 
 import (
 	"bufio"
@@ -9,12 +10,12 @@ import (
 
 // Where the kernel counts what the memory limit of this container has ended:
 // cgroup v2, then v1.
-var memoryEvents = []string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"}
+var events = []string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"}
 
-// memoryKills returns how many processes of this container were ended because
+// Kills returns how many processes of this container were ended because
 // its memory was full; 0 where the kernel does not say.
-func memoryKills() int64 {
-	for _, name := range memoryEvents {
+func Kills() int64 {
+	for _, name := range events {
 		if n, ok := readKills(name); ok {
 			return n
 		}
