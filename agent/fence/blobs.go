@@ -84,6 +84,9 @@ func (s *blobStore) open(ctx context.Context, b instance.Blob, fetch func(contex
 		return file, nil
 	}
 	result := s.flight.DoChan(b.Digest, func() (any, error) {
+		if file, ok := s.cached(b); ok { // an earlier call ended in between
+			return nil, file.Close()
+		}
 		ctx, cancel := context.WithTimeout(s.base, downloadWithin)
 		defer cancel()
 		return nil, s.download(ctx, b, fetch)

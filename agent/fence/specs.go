@@ -91,6 +91,9 @@ func (s *specStore) get(ctx context.Context, k specKey, fetch func(context.Conte
 		return *spec, nil
 	}
 	result := s.flight.DoChan(k.String(), func() (any, error) {
+		if spec := s.cached(k); spec != nil { // an earlier call ended in between
+			return *spec, nil
+		}
 		// Not the context of whoever came first: others wait as well.
 		ctx, cancel := context.WithTimeout(s.base, fetchWithin)
 		defer cancel()
