@@ -56,7 +56,7 @@ func TestAttackerGetsNowhere(t *testing.T) {
 		s.Droplet = w.put(droplet(t, map[string]string{"app/attack.py": string(source)}))
 	})
 	guard := NewGuard(GuardConfig{Bridge: n.bridge, Chain: strings.ToUpper(n.name) + "A"})
-	f := startNode(t, w, func(c *Config) { c.Timing.Invocation, c.Timing.Interval = 20*time.Second, time.Hour })
+	f := startNode(t, w, func(c *Config) { c.Timing.Interval = time.Hour })
 	docker(t, "tag", image, built.image+"-attacker")
 	t.Cleanup(func() { docker(t, "rmi", built.image+"-attacker") })
 	f.image = built.image + "-attacker"

@@ -13,7 +13,7 @@ import (
 func TestForkBomb(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", func(s *instance.Spec) {
-		s.Command = `testapp & sleep 0.5; while :; do sleep 1000 & done`
+		s.Command = `testapp & while ! [ -e $TMPDIR/big ]; do sleep 0.05; done; while :; do sleep 1000 & done`
 		s.Health = instance.Check{Type: instance.CheckHTTP, Endpoint: "/health"}
 	})
 	w.app(t, "p2", nil)
@@ -22,6 +22,7 @@ func TestForkBomb(t *testing.T) {
 	n.awaitReady("beside")
 	id := n.run("bomb", instance.KindApp, "p1", "v1", "--pids-limit", "100")
 	n.awaitReady("bomb")
+	n.get("bomb", "/write?mb=0")
 	await(t, "the bomb to go off", func() bool { return strings.Contains(dockerLogs(t, id), "fork") })
 
 	if got := n.get("beside", "/health"); got != "" {

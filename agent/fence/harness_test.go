@@ -320,8 +320,10 @@ func startNode(t *testing.T, w *world, change func(*Config)) *node {
 		Certificates: func() ([]byte, error) { return []byte("-----BEGIN CERTIFICATE-----\n"), nil },
 		Schedule:     Schedule{AtOnce: 3, First: 200 * time.Millisecond, Max: time.Second, Reset: time.Minute},
 		Timing: Timing{
-			StartTimeout: 20 * time.Second, Interval: 100 * time.Millisecond, Withdraw: 2 * time.Second, Grace: 3 * time.Second,
-			Linger: 200 * time.Millisecond, Measure: 100 * time.Millisecond, Retry: 10 * time.Millisecond,
+			// What ends by itself is soon; the bounds leave time for a loaded machine.
+			Interval: 100 * time.Millisecond, Linger: 200 * time.Millisecond, Measure: 100 * time.Millisecond, Retry: 10 * time.Millisecond,
+			StartTimeout: time.Minute, Invocation: 20 * time.Second, Withdraw: 20 * time.Second, Grace: 20 * time.Second, Adopt: time.Minute,
+			Ended: time.Hour,
 		},
 	}
 	if change != nil {

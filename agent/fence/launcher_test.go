@@ -115,7 +115,8 @@ func TestMountsOfNomadAreClosed(t *testing.T) {
 	}
 	id := n.run("a1", instance.KindApp, "p1", "v1", mounts...)
 	n.awaitReady("a1")
-	if log := dockerLogs(t, id); !strings.Contains(log, "tried") || strings.Contains(log, "open: ") {
+	await(t, "the app's lines", func() bool { return strings.Contains(dockerLogs(t, id), "tried") })
+	if log := dockerLogs(t, id); strings.Contains(log, "open: ") {
 		t.Error(log)
 	}
 }

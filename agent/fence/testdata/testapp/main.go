@@ -19,7 +19,7 @@ import (
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "dial" { // dial address…: which of them answer
 		for _, address := range os.Args[2:] {
-			conn, err := net.DialTimeout("tcp", address, time.Second)
+			conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 			fmt.Println(address, err == nil)
 			if err == nil {
 				conn.Close()
