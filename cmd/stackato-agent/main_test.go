@@ -136,7 +136,7 @@ func (b *box) daemon(args ...string) (stop func(syscall.Signal)) {
 			if err != nil && s != syscall.SIGKILL {
 				b.t.Errorf("the daemon ended with %v:\n%s", err, errs)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			b.t.Errorf("the daemon does not end:\n%s", errs)
 		}
@@ -152,7 +152,7 @@ func (b *box) api() *local.Client {
 
 func (b *box) await(ok func(context.Context) error) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		err := ok(ctx)
@@ -262,7 +262,7 @@ func TestReadyNotification(t *testing.T) {
 		if want == "STOPPING=1" {
 			stop(syscall.SIGTERM)
 		}
-		if err := l.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := l.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := l.Read(buf)

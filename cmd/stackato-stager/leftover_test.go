@@ -14,7 +14,7 @@ import (
 // container the end of the stager, its first process, does that.
 func endStrangers(t *testing.T, dir string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		left := strangers(t, dir)
 		if len(left) == 0 {
 			return

@@ -283,7 +283,7 @@ func (r *router) await(want ...string) {
 // until waits until ok, which is asked after each update.
 func (r *router) until(what string, ok func() bool) {
 	r.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-r.news:

@@ -213,7 +213,7 @@ func (w *world) run() {
 // await waits until the build has ended.
 func (w *world) await(guid string) cf.Build {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		var b cf.Build
