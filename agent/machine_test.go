@@ -74,12 +74,19 @@ func newMachine(t testing.TB, name string) *machine {
 
 var lastAddress atomic.Uint32
 
+// given are the ports that machines of this process have.
+var given sync.Map
+
 // freePort returns a TCP and UDP port of addr, below those that the system
-// gives to clients, so that it is still free when the agent is started again.
+// gives to clients and Nomad to apps, so that it is still free when the agent is
+// started again. No other machine gets it.
 func freePort(t testing.TB, addr string) int {
 	t.Helper()
 	for range 100 {
-		port := 12000 + rand.N(20000)
+		port := 10000 + rand.N(10000)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
 		hp := net.JoinHostPort(addr, strconv.Itoa(port))
 		l, err := net.Listen("tcp", hp)
 		if err != nil {

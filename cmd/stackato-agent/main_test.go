@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,11 +56,25 @@ ports: {rpc: %d, gossip: %d, http: %d, api: %d, router_http: %d, router_https: %
 	return b
 }
 
+// given are the ports that boxes of this process have.
+var given sync.Map
+
+// port returns a TCP and UDP port that no box has, below those that the system
+// gives to clients and Nomad to apps.
 func (b *box) port() int {
 	for range 100 {
-		p := 12000 + rand.N(20000)
-		if l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", p)); err == nil {
-			l.Close()
+		p := 10000 + rand.N(10000)
+		if _, taken := given.LoadOrStore(p, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", p))
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", fmt.Sprintf("0.0.0.0:%d", p))
+		l.Close()
+		if err == nil {
+			u.Close()
 			return p
 		}
 	}

@@ -180,7 +180,7 @@ func TestStaticfileInContainer(t *testing.T) {
 	}
 	out := y.inDroplet(t, `
 "$HOME/boot.sh" >/tmp/log 2>&1 &
-for i in $(seq 100); do curl -s -o /dev/null localhost:8080 && break; sleep 0.1; done
+for i in $(seq 600); do curl -s -o /dev/null localhost:8080 && break; sleep 0.1; done
 get() { curl -s -u bob:bob -w ' %{http_code}\n' "localhost:8080$1"; }
 curl -s -o /dev/null -w 'no password: %{http_code}\n' localhost:8080
 for path in / /docs/it.html /deep/link /.hidden; do echo "$path: $(get "$path" | tr '\n' ' ')"; done

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -48,10 +49,10 @@ func startNomad(t *testing.T) (c *deploy.Client, client bool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	ports := freePorts(t, 3)
+	address, ports := freePorts(t, 3)
 	config := map[string]any{
-		"data_dir": filepath.Join(dir, "data"), "bind_addr": "127.0.0.1", "disable_update_check": true,
-		"advertise": map[string]any{"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
+		"data_dir": filepath.Join(dir, "data"), "bind_addr": address, "disable_update_check": true,
+		"advertise": map[string]any{"http": address, "rpc": address, "serf": address},
 		"ports":     map[string]any{"http": ports[0], "rpc": ports[1], "serf": ports[2]},
 		"server":    map[string]any{"enabled": true, "bootstrap_expect": 1, "raft_multiplier": 1},
 		"client": map[string]any{
@@ -76,7 +77,7 @@ func startNomad(t *testing.T) (c *deploy.Client, client bool) {
 		t.Fatal(err)
 	}
 	runNomad(t, dir, program, file)
-	c, err = deploy.NewClient(fmt.Sprintf("127.0.0.1:%d", ports[0]), "")
+	c, err = deploy.NewClient(fmt.Sprintf("%s:%d", address, ports[0]), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,18 +110,20 @@ func runNomad(t *testing.T, dir, program, file string) {
 	})
 }
 
-func freePorts(t *testing.T, n int) []int {
+// freePorts returns ports of an address of its own: on 127.0.0.1 somebody's
+// connection could take one before Nomad does.
+func freePorts(t *testing.T, n int) (address string, ports []int) {
 	t.Helper()
-	var out []int
+	address = fmt.Sprintf("127.%d.%d.%d", 1+rand.N(250), rand.N(250), 1+rand.N(250))
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", address+":0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	return out
+	return address, ports
 }
 
 // programs builds what containers run.
@@ -162,7 +165,7 @@ func scratch(t *testing.T) string {
 // within repeats f until it succeeds.
 func within(t *testing.T, what string, f func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // Nomad takes 15 s for some things alone
 	defer cancel()
 	for {
 		err := f(ctx)
