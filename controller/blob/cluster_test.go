@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -22,7 +23,7 @@ type mesh struct {
 	nodes  map[PeerID]*Cluster
 	voters []PeerID
 	down   map[PeerID]bool // answers with an error
-	stuck  map[PeerID]bool // does not answer
+	stuck  map[PeerID]bool // does not answer: in a synctest bubble, or it takes a minute
 	cuts   map[PeerID]bool // breaks off in the middle of Get
 }
 
@@ -35,7 +36,7 @@ func newMesh(t *testing.T, nodes, voters int) *mesh {
 	for i := range nodes {
 		id := PeerID(rune('a' + i))
 		m.nodes[id] = NewCluster(newDir(t), &line{m, id}, ClusterConfig{
-			Stall: 200 * time.Millisecond, Ask: 200 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+			Stall: time.Minute, Ask: time.Minute, Logger: slog.New(slog.DiscardHandler),
 		})
 		if i < voters {
 			m.voters = append(m.voters, id)
@@ -156,28 +157,30 @@ func TestPutReachesAMajority(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newMesh(t, tt.nodes, tt.voters)
-			for _, id := range tt.down {
-				m.set(m.down, id, true)
-			}
-			for _, id := range tt.stuck {
-				m.set(m.stuck, id, true)
-			}
-			b, err := m.nodes[tt.at].Put(t.Context(), bytes.NewReader(random(1<<20)), Unlimited)
-			if tt.least == 0 {
-				if !errors.Is(err, ErrQuorum) {
-					t.Fatalf("got %v, want ErrQuorum", err)
+			synctest.Test(t, func(t *testing.T) {
+				m := newMesh(t, tt.nodes, tt.voters)
+				for _, id := range tt.down {
+					m.set(m.down, id, true)
 				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			holders := m.holders(t, b.Digest)
-			voting := slices.DeleteFunc(holders, func(id PeerID) bool { return !slices.Contains(m.voters, id) })
-			if len(voting) < tt.least {
-				t.Errorf("on %v, want %d voters", holders, tt.least)
-			}
+				for _, id := range tt.stuck {
+					m.set(m.stuck, id, true)
+				}
+				b, err := m.nodes[tt.at].Put(t.Context(), bytes.NewReader(random(1<<20)), Unlimited)
+				if tt.least == 0 {
+					if !errors.Is(err, ErrQuorum) {
+						t.Fatalf("got %v, want ErrQuorum", err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				holders := m.holders(t, b.Digest)
+				voting := slices.DeleteFunc(holders, func(id PeerID) bool { return !slices.Contains(m.voters, id) })
+				if len(voting) < tt.least {
+					t.Errorf("on %v, want %d voters", holders, tt.least)
+				}
+			})
 		})
 	}
 }
@@ -196,20 +199,22 @@ func TestRunBringsTheRest(t *testing.T) {
 }
 
 func TestMissingBlobIsProxiedAndKept(t *testing.T) {
-	m := newMesh(t, 3, 3)
-	content := random(3 << 20)
-	b := mustPut(t, m.nodes["a"].local, content) // on a only
-	m.set(m.stuck, "b", true)
-	got, err := read(t, m.nodes["c"], b.Digest)
-	if err != nil || !bytes.Equal(got, content) {
-		t.Fatalf("read %d bytes, %v", len(got), err)
-	}
-	if holders := m.holders(t, b.Digest); !slices.Equal(holders, []PeerID{"a", "c"}) {
-		t.Errorf("on %v, want a and c", holders)
-	}
-	if info, err := m.nodes["c"].Stat(t.Context(), b.Digest); err != nil || info.Blob != b {
-		t.Errorf("stat: %v, %v", info, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 3, 3)
+		content := random(3 << 20)
+		b := mustPut(t, m.nodes["a"].local, content) // on a only
+		m.set(m.stuck, "b", true)
+		got, err := read(t, m.nodes["c"], b.Digest)
+		if err != nil || !bytes.Equal(got, content) {
+			t.Fatalf("read %d bytes, %v", len(got), err)
+		}
+		if holders := m.holders(t, b.Digest); !slices.Equal(holders, []PeerID{"a", "c"}) {
+			t.Errorf("on %v, want a and c", holders)
+		}
+		if info, err := m.nodes["c"].Stat(t.Context(), b.Digest); err != nil || info.Blob != b {
+			t.Errorf("stat: %v, %v", info, err)
+		}
+	})
 }
 
 // TestProxyWithFullDisk: a controller without room still passes a blob on.
