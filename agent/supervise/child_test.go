@@ -58,11 +58,16 @@ func beChild(mode string) {
 	env := os.Environ()
 	slices.Sort(env)
 	fmt.Printf("up %d env %s\n", os.Getpid(), strings.Join(env, " "))
-	for {
+	for deaf := 2; ; {
 		select {
 		case <-stop:
 			if mode == "stubborn" {
 				fmt.Println("no")
+				continue
+			}
+			if mode == "deaf" && deaf > 0 {
+				deaf--
+				fmt.Println("what?")
 				continue
 			}
 			fmt.Println("bye")
@@ -264,6 +269,37 @@ func TestStubbornChildIsKilled(t *testing.T) {
 		t.Errorf("status %+v", got)
 	}
 	awaitLog(t, s.LogFile, "no\n") // it was asked first
+}
+
+// TestDeafChildIsToldAgain: a program that loses the signal to stop, as some do
+// while they start, does not have to be killed.
+func TestDeafChildIsToldAgain(t *testing.T) {
+	s := testSpec(t, "deaf")
+	s.StopGrace, s.StopAgain = time.Minute, 20*time.Millisecond
+	c, _ := run(t, s, Options{End: Stop})
+	await(t, c, "running", running)
+	awaitLog(t, s.LogFile, "up ")
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Status(); got.State != Stopped || got.LastExit != "exit status 0" {
+		t.Errorf("status %+v", got)
+	}
+	if got := strings.Count(awaitLog(t, s.LogFile, "bye"), "what?"); got != 2 {
+		t.Errorf("it was deaf %d times", got)
+	}
+	// One that never hears is killed at the end of its grace.
+	s = testSpec(t, "stubborn")
+	s.StopGrace, s.StopAgain = 100*time.Millisecond, 15*time.Millisecond
+	c, _ = run(t, s, Options{End: Stop})
+	await(t, c, "running", running)
+	awaitLog(t, s.LogFile, "up ")
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Status(); got.State != Stopped || got.LastExit != "signal: killed" {
+		t.Errorf("status %+v", got)
+	}
 }
 
 func TestStopStartRestartSignal(t *testing.T) {

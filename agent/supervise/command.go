@@ -147,11 +147,21 @@ func (l *loop) terminate(leaving bool) error {
 	if leaving && l.goneWithin(grace) {
 		return nil
 	}
-	if err := l.proc.signal(l.spec.StopSignal); err != nil {
-		return fmt.Errorf("stop %s: %w", l.spec.Name, err)
-	}
-	if l.goneWithin(grace) {
-		return nil
+	for end := time.Now().Add(grace); ; {
+		if err := l.proc.signal(l.spec.StopSignal); err != nil {
+			return fmt.Errorf("stop %s: %w", l.spec.Name, err)
+		}
+		left := time.Until(end)
+		if again := l.spec.StopAgain; again > 0 && again < left {
+			if l.goneWithin(again) {
+				return nil
+			}
+			continue
+		}
+		if l.goneWithin(left) {
+			return nil
+		}
+		break
 	}
 	l.opts.Log.Warn("did not stop in its grace time, killing it", "pid", l.proc.pid, "grace", grace)
 	if err := l.proc.signal(syscall.SIGKILL); err != nil {

@@ -32,6 +32,10 @@ type Spec struct {
 
 	StopSignal syscall.Signal // default SIGTERM
 	StopGrace  time.Duration  // from StopSignal to SIGKILL; default 10 s
+	// StopAgain is the time after which StopSignal is sent again and again, for
+	// programs that do not hear it at every moment; 0: it is sent once. StopBy's
+	// signal is never repeated: to many programs a second one means to give up.
+	StopAgain time.Duration
 
 	// ConfigHash stands for everything the program reads at its start and
 	// cannot take over while it runs. A child with another hash is restarted.
@@ -96,7 +100,7 @@ func (s Spec) Validate() error {
 			return fmt.Errorf("child %s: environment entry %q cannot be given", s.Name, key)
 		}
 	}
-	if s.StopGrace < 0 || s.LogMaxBytes < 0 || s.LogKeep < 0 || s.Backoff.Limit < 0 ||
+	if s.StopGrace < 0 || s.StopAgain < 0 || s.LogMaxBytes < 0 || s.LogKeep < 0 || s.Backoff.Limit < 0 ||
 		s.Backoff.Base < 0 || s.Backoff.Max < 0 || s.Backoff.Reset < 0 {
 		return errors.New("child " + s.Name + ": a duration or size is negative")
 	}

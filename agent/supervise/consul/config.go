@@ -228,6 +228,10 @@ func (c Config) hash() (string, error) {
 	return hex.EncodeToString(sum[:]), err
 }
 
+// stopAgain is the time between two signals to stop. A second one ends a Consul
+// that leaves on the signal; ours does not, see leave_on_terminate.
+const stopAgain = 250 * time.Millisecond
+
 // Spec says how the process is supervised. Write must have put its files
 // there.
 func (c Config) Spec() (supervise.Spec, error) {
@@ -241,6 +245,6 @@ func (c Config) Spec() (supervise.Spec, error) {
 		Args: []string{"agent", "-config-file=" + c.configFile()},
 		Env:  supervise.CleanEnv(c.Dir), Dir: c.Dir,
 		LogFile: c.LogFile, PIDFile: filepath.Join(c.Dir, "consul.pid"),
-		StopGrace: c.StopGrace, ConfigHash: hash,
+		StopGrace: c.StopGrace, StopAgain: stopAgain, ConfigHash: hash,
 	}, nil
 }

@@ -18,6 +18,11 @@
 // default) refuses to start; a cluster that was switched off for months must
 // come back, so it is ten years here.
 //
+// A Consul that starts swallows the signal to stop: it is heard by what only
+// waits for the start's end (command/agent/agent.go, handleStartupSignals). A
+// node that joins becomes a server while its Consul starts, so the signal is
+// repeated.
+//
 // Addresses of other servers, tokens and gossip keys are not part of the
 // configuration hash: when they change the process takes them over by a reload or at
 // its next start. If they were, one joining server would restart Consul on
