@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -298,29 +299,43 @@ func (p *platform) live() {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			var builds []cf.Build
-			var deployments []cf.Deployment
-			var tasks []cf.Task
-			look := func(v *state.View) {
-				builds, deployments = v.BuildsInState(cf.BuildStaging), v.ActiveDeployments()
-				tasks = append(append(v.TasksInState(cf.TaskPending), v.TasksInState(cf.TaskRunning)...), v.TasksInState(cf.TaskCanceling)...)
-			}
-			look(p.store.Local())
+			now := workOf(p.store.Local())
 			worked := false
-			for _, b := range builds {
+			for _, b := range now.builds {
 				worked = p.finishBuild(ctx, b) || worked
 			}
-			for _, d := range deployments {
+			for _, d := range now.deployments {
 				worked = p.stepDeployment(ctx, d) || worked
 			}
-			for _, t := range tasks {
+			for _, t := range now.tasks {
 				worked = p.stepTask(ctx, t) || worked
 			}
-			if !worked {
-				_ = p.store.Watch(ctx, look)
+			if worked {
+				continue
 			}
+			more, stop := context.WithCancel(ctx)
+			_ = p.store.Watch(more, func(v *state.View) {
+				if !reflect.DeepEqual(workOf(v), now) {
+					stop() // it came before the watch
+				}
+			})
+			stop()
 		}
 	}()
+}
+
+// work is what rows ask for.
+type work struct {
+	builds      []cf.Build
+	deployments []cf.Deployment
+	tasks       []cf.Task
+}
+
+func workOf(v *state.View) work {
+	return work{
+		v.BuildsInState(cf.BuildStaging), v.ActiveDeployments(),
+		append(append(v.TasksInState(cf.TaskPending), v.TasksInState(cf.TaskRunning)...), v.TasksInState(cf.TaskCanceling)...),
+	}
 }
 
 func (p *platform) finishBuild(ctx context.Context, b cf.Build) bool {

@@ -542,16 +542,17 @@ func checkEnds(t *testing.T, c *deploy.Client) {
 				return errors.Join(err, fmt.Errorf("allocations %+v", all))
 			}
 			a = all[0]
+			// The node may still have been adding to what it says.
+			one, err := c.Allocation(ctx, a.ID)
+			if err != nil || one != a {
+				return fmt.Errorf("by itself %+v, %w; in the list %+v", one, err, a)
+			}
+			list, _, err := c.Jobs(ctx, id[:strings.Index(id, "-")+1], 0)
+			if i := slices.IndexFunc(list, func(j deploy.Job) bool { return j.ID == id }); err != nil || i < 0 || list[i].Ended != 1 {
+				return fmt.Errorf("list %+v, %w; want %s ended", list, err, id)
+			}
 			return nil
 		})
-		one, err := c.Allocation(t.Context(), a.ID)
-		if err != nil || one != a {
-			t.Errorf("by itself %+v, %v; in the list %+v", one, err, a)
-		}
-		list, _, err := c.Jobs(t.Context(), id[:strings.Index(id, "-")+1], 0)
-		if i := slices.IndexFunc(list, func(j deploy.Job) bool { return j.ID == id }); err != nil || i < 0 || list[i].Ended != 1 {
-			t.Errorf("list %+v, %v; want %s ended", list, err, id)
-		}
 		if err := c.Remove(t.Context(), id); err != nil {
 			t.Error(err)
 		}
