@@ -116,6 +116,9 @@ type Config struct {
 	// MinFiles is how many files every container may hold; default 100,000. A
 	// larger disk limit brings more, one for each 8 KiB.
 	MinFiles int64
+	// DiskShare bounds what measuring disks may cost: after one that took a second
+	// the next waits this many; default 50.
+	DiskShare int
 	// Space says how much room there is for what containers write; nil asks the
 	// file system that the engine's directory is on.
 	Space    func() (Space, error)
@@ -150,6 +153,7 @@ func (c Config) withDefaults() Config {
 	c.CacheBytes = cmp.Or(c.CacheBytes, 10<<30)
 	c.UploadBytes = cmp.Or(c.UploadBytes, 4<<30)
 	c.MinFiles = cmp.Or(c.MinFiles, minFiles)
+	c.DiskShare = cmp.Or(c.DiskShare, 50)
 	if c.Log == nil {
 		c.Log = func(_, _, _, _ string) {}
 	}

@@ -325,6 +325,7 @@ func startNode(t *testing.T, w *world, change func(*Config)) *node {
 			StartTimeout: time.Minute, Invocation: 20 * time.Second, Withdraw: 20 * time.Second, Grace: 20 * time.Second, Adopt: time.Minute,
 			Ended: time.Hour,
 		},
+		DiskShare: 1, // a slow engine must not put the next measurement off for minutes
 	}
 	if change != nil {
 		change(&cfg)

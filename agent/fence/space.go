@@ -62,9 +62,15 @@ func (w *spaceWatch) urgent(s Space, now time.Time) bool {
 	return (bytes || files) && !now.Before(w.next)
 }
 
-// measured notes a round that has taken so long.
-func (w *spaceWatch) measured(s Space, took time.Duration, now time.Time) {
-	w.bytes.high, w.files.high, w.next = s.Free, s.FreeFiles, now.Add(spaceIdle*took)
+// measured notes a round that has taken so long. One in which not every container
+// could be measured has not found out where the room went: there is to be another.
+func (w *spaceWatch) measured(s Space, took time.Duration, now time.Time, whole bool) {
+	if whole {
+		w.bytes.high, w.files.high = s.Free, s.FreeFiles
+	} else {
+		took = max(took, time.Second)
+	}
+	w.next = now.Add(spaceIdle * took)
 }
 
 // space asks the file system of the engine's directory.
@@ -88,11 +94,11 @@ func (f *Fence) space(ctx context.Context) (Space, error) {
 }
 
 // measureDisks measures what every container holds, now, and ends those that
-// hold more than they may.
-func (f *Fence) measureDisks(ctx context.Context, list []Container) (ended int) {
+// hold more than they may. It reports whether all could be measured.
+func (f *Fence) measureDisks(ctx context.Context, list []Container) (ended int, whole bool) {
 	var (
-		group errgroup.Group
-		over  atomic.Int32
+		group        errgroup.Group
+		over, failed atomic.Int32
 	)
 	group.SetLimit(measureAtOnce)
 	all := f.processes()
@@ -104,6 +110,7 @@ func (f *Fence) measureDisks(ctx context.Context, list []Container) (ended int) 
 			used, err := f.held(ctx, c, all)
 			if err != nil {
 				if !errors.Is(err, errGone) && ctx.Err() == nil {
+					failed.Add(1)
 					f.cfg.Logger.Warn("measuring a disk", "container", c.ID, "error", err)
 				}
 				return nil
@@ -115,7 +122,7 @@ func (f *Fence) measureDisks(ctx context.Context, list []Container) (ended int) 
 		})
 	}
 	_ = group.Wait() // none of them fails
-	return int(over.Load())
+	return int(over.Load()), failed.Load() == 0
 }
 
 // rush measures the disks if the file system fills up quickly.
@@ -125,9 +132,9 @@ func (f *Fence) rush(ctx context.Context, w *spaceWatch) {
 		return // what is measured now and then must do
 	}
 	began := time.Now()
-	ended := f.measureDisks(ctx, append(f.table.alive(), f.staging()...))
+	ended, whole := f.measureDisks(ctx, append(f.table.alive(), f.staging()...))
 	now := time.Now()
-	w.measured(s, now.Sub(began), now)
+	w.measured(s, now.Sub(began), now, whole)
 	if w.low(s) && ended == 0 && now.Sub(w.told) >= spaceTell {
 		w.told = now
 		f.cfg.Logger.Warn("the disk that containers write to is nearly full, and none holds more than it may: "+

@@ -21,16 +21,21 @@ func TestSpaceWatch(t *testing.T) {
 		after  time.Duration
 		urgent bool
 		took   time.Duration // of the round that follows, 0: none
+		failed bool          // it could not measure all
 	}{
-		{"the first look", 64 * gib, 0, false, 0},
-		{"a little less", 63 * gib, 0, false, 0},
-		{"much less in all", 61 * gib, 0, true, time.Second},
-		{"soon after a round", 50 * gib, 3 * time.Second, false, 0},
-		{"the same later", 50 * gib, 2 * time.Second, true, time.Second},
-		{"room comes back", 64 * gib, time.Minute, false, 0},
-		{"and goes", 60 * gib, 0, true, time.Millisecond},
-		{"nearly full", gib, time.Second, true, time.Millisecond},
-		{"still", gib, time.Second, true, time.Millisecond},
+		{"the first look", 64 * gib, 0, false, 0, false},
+		{"a little less", 63 * gib, 0, false, 0, false},
+		{"much less in all", 61 * gib, 0, true, time.Second, false},
+		{"soon after a round", 50 * gib, 3 * time.Second, false, 0, false},
+		{"the same later", 50 * gib, 2 * time.Second, true, time.Second, false},
+		{"less again", 47 * gib, time.Minute, true, time.Second, true},
+		{"soon after a round that failed", 47 * gib, 3 * time.Second, false, 0, false},
+		{"later", 47 * gib, 2 * time.Second, true, time.Second, false},
+		{"the same", 47 * gib, time.Minute, false, 0, false},
+		{"room comes back", 64 * gib, time.Minute, false, 0, false},
+		{"and goes", 60 * gib, 0, true, time.Millisecond, false},
+		{"nearly full", gib, time.Second, true, time.Millisecond, false},
+		{"still", gib, time.Second, true, time.Millisecond, false},
 	} {
 		now = now.Add(step.after)
 		s := Space{Free: step.free, Total: 100 * gib}
@@ -38,7 +43,7 @@ func TestSpaceWatch(t *testing.T) {
 			t.Errorf("%s: %v, want %v", step.what, got, step.urgent)
 		}
 		if step.took > 0 {
-			w.measured(s, step.took, now)
+			w.measured(s, step.took, now, !step.failed)
 		}
 	}
 }
@@ -64,7 +69,7 @@ func TestSpaceWatchFiles(t *testing.T) {
 			t.Errorf("%s: %v, want %v", step.what, got, step.urgent)
 		}
 		if step.urgent {
-			w.measured(s, 0, now)
+			w.measured(s, 0, now, true)
 		}
 	}
 	if s := (Space{Free: 64 << 30, Total: 100 << 30}); newSpaceWatch().urgent(s, now) {

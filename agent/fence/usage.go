@@ -125,10 +125,6 @@ type meter struct {
 	diskNext time.Time
 }
 
-// diskShare bounds what measuring disks may cost: after one that took a
-// second the next waits this many.
-const diskShare = 50
-
 // measure measures every running container again and again, and stops those
 // that hold more disk than they may.
 func (f *Fence) measure(ctx context.Context) error {
@@ -171,7 +167,7 @@ func (f *Fence) measureOne(ctx context.Context, c Container, m *meter, all proce
 	m.cpu, m.at = s.cpu, now
 	if !now.Before(m.diskNext) {
 		h, err := f.held(ctx, c, all)
-		m.diskNext = now.Add(time.Since(now) * diskShare)
+		m.diskNext = now.Add(time.Since(now) * time.Duration(f.cfg.DiskShare))
 		if err != nil {
 			return err
 		}
