@@ -105,6 +105,7 @@ func (n *Node) ApplyLocal(ctx context.Context, p Proposal) (uint64, json.RawMess
 
 var (
 	errNotLeader   = rpcerr.New(rpcerr.Unavailable, "this node is not the Primary")
+	errLeaderMoves = rpcerr.New(rpcerr.Unavailable, "another Primary is being chosen")
 	errNoLeaderNow = rpcerr.New(rpcerr.Unavailable, "there is no Primary at the moment")
 	errStopping    = rpcerr.New(rpcerr.Unavailable, "this node is stopping").WithRetryable(false)
 )

@@ -24,18 +24,24 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 }
 
 // askReadIndex asks whoever leads when the call begins; callers before it may
-// have seen another leader.
-func (n *Node) askReadIndex(ctx context.Context) (uint64, error) {
-	ctx, stop := whileLeads(ctx, n.leaders.next())
+// have seen another leader. A call that ends because leadership moves is to be
+// made again: that the callers have not ended shows in no other way.
+func (n *Node) askReadIndex(ctx context.Context) (index uint64, err error) {
+	asking, stop := whileLeads(ctx, n.leaders.next())
 	defer stop()
 	id, addr, ok := n.Leader()
 	switch {
 	case !ok:
 		return 0, errNoLeaderNow
 	case id == n.cfg.ID:
-		return n.ReadIndexLocal(ctx)
+		index, err = n.ReadIndexLocal(asking)
+	default:
+		index, err = n.cfg.Peers.ReadIndex(asking, id, addr)
 	}
-	return n.cfg.Peers.ReadIndex(ctx, id, addr)
+	if err != nil && asking.Err() != nil && ctx.Err() == nil {
+		return 0, errLeaderMoves
+	}
+	return index, err
 }
 
 // ReadIndexLocal returns the read index if this node leads: the commit index,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/stackato/stackato/agent/node"
 	"github.com/stackato/stackato/wire/rpcerr"
 )
 
@@ -174,6 +175,48 @@ func TestReadsFollowTheLeader(t *testing.T) {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// silentPeers never answer a question for the read index while they are silent.
+type silentPeers struct {
+	Peers
+	silent *atomic.Bool
+	asked  chan struct{}
+}
+
+func (p silentPeers) ReadIndex(ctx context.Context, id node.ID, addr string) (uint64, error) {
+	if !p.silent.Load() {
+		return p.Peers.ReadIndex(ctx, id, addr)
+	}
+	select {
+	case p.asked <- struct{}{}:
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// TestMovedLeadershipIsNoEndOfReads: a shared call that ends because leadership
+// moves is made again, although those who wait for it may hear of that later.
+func TestMovedLeadershipIsNoEndOfReads(t *testing.T) {
+	c := newTestCluster(t)
+	peers := silentPeers{silent: new(atomic.Bool), asked: make(chan struct{}, 1)}
+	c.change = func(cfg *Config) {
+		own := peers
+		own.Peers = cfg.Peers
+		cfg.Peers = own
+	}
+	c.form(3)
+	follower := c.others(c.leader())[0]
+	peers.silent.Store(true)
+	got := make(chan error, 1)
+	go func() { _, err := follower.askReadIndex(testContext(t)); got <- err }()
+	<-peers.asked
+	follower.leaders.wake()
+	if err := <-got; !retryable(err) {
+		t.Errorf("%v: whoever reads would give up", err)
+	}
+	peers.silent.Store(false)
 }
 
 func newTestBatcher(t *testing.T, call func(context.Context) (uint64, error)) *batcher {
