@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -226,9 +227,15 @@ func (s *Setup) saveJoined(resp *cluster.JoinResponse, key crypto.Signer) error 
 	return s.saveMember(resp.Certificate, resp.Assignment)
 }
 
+// joinTries is how often the controllers are asked when an answer was lost.
+const joinTries = 3
+
 // requestJoin asks the controllers in turn; the first answer counts. Only a
 // controller that cannot be reached, or has no Primary, lets the next be
-// asked: a refusal is one for all.
+// asked: a refusal is one for all. An answer that was lost may have been
+// "yes": then all are asked again with the same request, which gets the same
+// answer. Giving up would leave a node in the cluster that does not exist, and
+// a token that is spent.
 func (s *Setup) requestJoin(ctx context.Context, addrs []string, secret cluster.JoinSecret, n node.Node, key crypto.Signer) (*cluster.JoinResponse, error) {
 	csr, err := pki.CSR(key, n.ID)
 	if err != nil {
@@ -237,20 +244,35 @@ func (s *Setup) requestJoin(ctx context.Context, addrs []string, secret cluster.
 	client := rpc.NewAnonymousClient(secret.Digest, s.cfg.Now, rpc.ClientConfig{})
 	defer client.Close()
 	var last error
+	for try, lost := 1, true; lost && try <= joinTries && ctx.Err() == nil; try++ {
+		var resp *cluster.JoinResponse
+		if resp, lost, last = s.askToJoin(ctx, client, addrs, secret, n, csr); last == nil {
+			return resp, nil
+		}
+	}
+	return nil, last
+}
+
+// askToJoin asks each controller once. lost says that one of them may have
+// said yes.
+func (s *Setup) askToJoin(ctx context.Context, client *rpc.Client, addrs []string, secret cluster.JoinSecret, n node.Node, csr []byte) (_ *cluster.JoinResponse, lost bool, last error) {
 	for _, addr := range addrs {
 		resp, err := rpc.Call(ctx, client, rpc.Target{Addr: addr}, cluster.MethodJoin, &cluster.JoinRequest{
 			TokenID: secret.ID, Secret: secret.Secret, Node: n, CSR: csr, Now: s.cfg.Now(),
 			Capabilities: cluster.Registry().Capabilities(),
 		})
 		if err == nil {
-			return resp, nil
+			return resp, false, nil
 		}
 		last = fmt.Errorf("controller %s: %w", addr, err)
-		if !rpcerr.Retryable(err) {
-			break
+		switch {
+		case errors.Is(err, rpcerr.Deadline):
+			lost = true
+		case !rpcerr.Retryable(err):
+			return nil, false, last
 		}
 	}
-	return nil, last
+	return nil, lost, last
 }
 
 // resolvePrimaries turns what the operator typed into addresses.
