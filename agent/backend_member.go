@@ -139,13 +139,37 @@ func (b *backend) Forward(ctx context.Context, key string, req local.ForwardRequ
 	if err != nil {
 		return local.ForwardResponse{}, err
 	}
-	resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodForward, &req)
+	resp, err := r.forward(ctx, n, &req)
 	if err != nil {
 		return local.ForwardResponse{}, fmt.Errorf("ask %s: %w", n.Name, err)
 	}
 	return local.ForwardResponse{
 		Status: resp.Status, ContentType: resp.ContentType, Body: io.NopCloser(bytes.NewReader(resp.Body)),
 	}, nil
+}
+
+// Bounds of asking a node again that does not take this one for a controller:
+// it may only not have heard of it yet.
+const (
+	forwardAgain = 5 * time.Second
+	forwardPause = 100 * time.Millisecond
+)
+
+// forward passes a request on to a node. A refusal is one of this node, before
+// the request is looked at: what the request comes to stands in the response.
+func (r *runtime) forward(ctx context.Context, n node.Node, req *local.ForwardRequest) (*forwardResponse, error) {
+	began := time.Now()
+	for {
+		resp, err := rpc.Call(ctx, r.client, rpc.Target{ID: n.ID, Addr: n.RPCAddr()}, methodForward, req)
+		if !errors.Is(err, rpcerr.Denied) || time.Since(began) > forwardAgain {
+			return resp, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(forwardPause):
+		}
+	}
 }
 
 // lookup finds a node in what this node knows, without asking.

@@ -121,6 +121,9 @@ func (c *credentials) Now() time.Time { return c.now() }
 // It implements rpc.Members. It is safe for concurrent use.
 type directory struct {
 	primary func() node.ID
+	// tables is how a controller looks a node up in its own tables; shown is
+	// false when they do not show all that the assignment does.
+	tables func(id node.ID, since uint64) (n node.Node, belongs, shown bool)
 
 	mu      sync.RWMutex
 	a       cluster.Assignment
@@ -128,7 +131,10 @@ type directory struct {
 }
 
 func newDirectory(a cluster.Assignment) *directory {
-	return &directory{a: a, changed: make(chan struct{}), primary: func() node.ID { return "" }}
+	return &directory{
+		a: a, changed: make(chan struct{}), primary: func() node.ID { return "" },
+		tables: func(node.ID, uint64) (n node.Node, belongs, shown bool) { return n, false, false },
+	}
 }
 
 // get returns the assignment; its slices must not be changed.
@@ -154,8 +160,17 @@ func (d *directory) set(a cluster.Assignment) {
 	d.changed = make(chan struct{})
 }
 
-// Lookup implements rpc.Members.
-func (d *directory) Lookup(id node.ID) (node.Node, bool) { return d.get().Find(id) }
+// Lookup implements rpc.Members. A controller judges by its own tables where
+// they show as much as its assignment: taking that over lasts, and until it is
+// done a node that has heard from here that it is a member, or a controller,
+// would be refused.
+func (d *directory) Lookup(id node.ID) (node.Node, bool) {
+	a := d.get()
+	if n, belongs, shown := d.tables(id, a.Index); shown {
+		return n, belongs
+	}
+	return a.Find(id)
+}
 
 // Primary implements rpc.Members.
 func (d *directory) Primary() node.ID { return d.primary() }

@@ -74,7 +74,7 @@ func newRuntime(a *Agent) (*runtime, error) {
 	if err := r.creds.load(a.cfg.certFile(), assignment.Authorities); err != nil {
 		return nil, err
 	}
-	r.dir.primary = r.primary
+	r.dir.primary, r.dir.tables = r.primary, r.ownTables
 	r.client = rpc.NewClient(r.creds, rpc.ClientConfig{Observe: a.http.observeRPC})
 	r.kids = newChildren(r)
 	r.parts = newRoleParts(r)
@@ -185,6 +185,14 @@ func (r *runtime) primary() node.ID {
 	}
 	id, _, _ := r.role.cons.Leader()
 	return id
+}
+
+// ownTables looks a node up in the tables of this controller.
+func (r *runtime) ownTables(id node.ID, since uint64) (n node.Node, belongs, shown bool) {
+	if r.role == nil {
+		return n, false, false
+	}
+	return r.role.ctl.Known(id, since)
 }
 
 // admitRaft lets a voter in that this node's own tables do not show yet: a

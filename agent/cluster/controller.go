@@ -96,6 +96,18 @@ func (c *Controller) secret(r consensus.Reader, id string) ([]byte, error) {
 	return plain, nil
 }
 
+// Known looks a node up in this controller's tables, without asking anybody.
+// shown is false if they do not show everything up to the index since: the
+// controller has just started, or takes no part in Raft any more.
+func (c *Controller) Known(id node.ID, since uint64) (n node.Node, belongs, shown bool) {
+	v := c.cons.State().Read()
+	if _, founded := TheRecord(v); !founded || v.Index() < since {
+		return n, false, false
+	}
+	m, belongs := consensus.Get[Member](v, nodesTable, "id", string(id))
+	return m.Node, belongs, true
+}
+
 // ManagementTokens returns the tokens with which the Primary administers
 // Consul and Nomad.
 func (c *Controller) ManagementTokens() (consul, nomad string, err error) {
