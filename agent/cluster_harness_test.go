@@ -206,7 +206,11 @@ func (m *machine) state() state {
 		m.t.Fatal(err)
 	}
 	for i := range s.Nodes {
-		s.Nodes[i].Gossip = ""
+		n := &s.Nodes[i]
+		n.Gossip, n.Primary = "", false
+		if n.Voter == local.VoterPrimary { // who of the voters leads
+			n.Voter = local.VoterVoter
+		}
 	}
 	if s.Tokens, err = m.TokenList(m.ctx()); err != nil {
 		m.t.Fatal(err)

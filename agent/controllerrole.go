@@ -33,13 +33,16 @@ type controllerRole struct {
 	cloud CloudController
 }
 
+// raftTiming returns the timers of a profile. Tests set it before they begin.
+var raftTiming = consensus.TimingProfile
+
 // openController opens the replicated state on this node.
 func openController(ctx context.Context, r *runtime) (*controllerRole, error) {
 	ring, err := r.sealingRing(ctx)
 	if err != nil {
 		return nil, err
 	}
-	timing, err := consensus.TimingProfile(r.cfg.Timing)
+	timing, err := raftTiming(r.cfg.Timing)
 	if err != nil {
 		return nil, err
 	}

@@ -202,13 +202,17 @@ func (m *machine) initialise(roles ...string) local.InitResult {
 	return out
 }
 
-// token makes a join token and returns its text.
+// token makes a join token and returns its text, as soon as there is a Primary.
 func (m *machine) token(r local.TokenCreateRequest) string {
 	m.t.Helper()
-	out, err := m.TokenCreate(m.ctx(), r)
-	if err != nil {
-		m.t.Fatalf("token create on %s: %v", m.name, err)
-	}
+	var out local.NewToken
+	eventually(m.t, "token create on "+m.name, func() (err error) {
+		out, err = m.TokenCreate(m.ctx(), r)
+		if e := (&local.Error{}); err != nil && (!errors.As(err, &e) || e.ErrCode != local.CodeUnavailable) {
+			m.t.Fatalf("token create on %s: %v", m.name, err)
+		}
+		return err
+	})
 	return out.Secret
 }
 

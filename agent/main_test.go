@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/stackato/stackato/agent/consensus"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +23,16 @@ func TestMain(m *testing.M) {
 		}
 	}
 	removedAfter = 5 * time.Second
+	// A few dozen agents share two processors with the tests of other packages:
+	// a Primary that gets none for a third of a second is not lost, nor is a
+	// node whose answer to a ping takes a second.
+	pingTimeout = 8 * time.Second
+	raftTiming = func(profile string) (consensus.Timing, error) {
+		t, err := consensus.TimingProfile(profile)
+		t.Heartbeat, t.Election = max(t.Heartbeat, time.Second), max(t.Election, time.Second)
+		t.LeaderLease = max(t.LeaderLease, 900*time.Millisecond)
+		return t, err
+	}
 	goleak.VerifyTestMain(m,
 		// Raft never answers a future whose entry lies in the state machine's
 		// queue when it shuts down; the waiting goroutine stays.

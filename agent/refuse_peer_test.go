@@ -192,8 +192,9 @@ func TestRemovedNodeRefused(t *testing.T) {
 		conn.Close()
 	}
 	eventually(t, "two controllers have one vote", func() error {
-		if s := n1.nodeNamed("n2").Voter; s != local.VoterNonvoter {
-			return errors.New("n2 is " + s)
+		one, two := n1.nodeNamed("n1").Voter, n1.nodeNamed("n2").Voter
+		if (one == local.VoterNonvoter) == (two == local.VoterNonvoter) {
+			return fmt.Errorf("n1 is %s, n2 is %s", one, two)
 		}
 		return nil
 	})

@@ -51,6 +51,10 @@ type runtime struct {
 	removed   error // why the cluster does not know this node any more
 }
 
+// pingTimeout is when a connection to a node counts as dead, 0 for that of
+// agent/rpc. Tests set it before they begin.
+var pingTimeout time.Duration
+
 // newRuntime reads what the node has on disk. It starts nothing.
 func newRuntime(a *Agent) (*runtime, error) {
 	id, _, err := a.store.identity()
@@ -75,7 +79,7 @@ func newRuntime(a *Agent) (*runtime, error) {
 		return nil, err
 	}
 	r.dir.primary, r.dir.tables = r.primary, r.ownTables
-	r.client = rpc.NewClient(r.creds, rpc.ClientConfig{Observe: a.http.observeRPC})
+	r.client = rpc.NewClient(r.creds, rpc.ClientConfig{Observe: a.http.observeRPC, PingTimeout: pingTimeout})
 	r.kids = newChildren(r)
 	r.parts = newRoleParts(r)
 	if r.cat, err = newCatalog(r); err != nil {
