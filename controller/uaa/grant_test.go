@@ -246,7 +246,7 @@ func TestLockout(t *testing.T) {
 func TestGuessesAtTheSameTime(t *testing.T) {
 	h := newHarness(t)
 	h.newUser("bob")
-	h.s.hasher.patient = time.Hour // until all have come
+	h.s.hasher.patient = time.Hour    // until all have come
 	for range cap(h.s.hasher.slots) { // nothing is computed yet
 		h.s.hasher.slots <- struct{}{}
 	}
