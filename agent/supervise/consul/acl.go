@@ -51,17 +51,23 @@ func nodePolicy(node string) Policy {
 }
 
 // EnsurePolicy makes the policy or changes it to be p. Needs acl:write, as
-// do the other Ensure calls.
+// do the other Ensure calls. Several may be at it: the controller that a node
+// joins by and the Primary are.
 func (c *Client) EnsurePolicy(ctx context.Context, p Policy) error {
 	return c.call(ctx, "policy "+p.Name, func(a *api.Client) error {
-		have, _, err := a.ACL().PolicyReadByName(p.Name, nil)
-		if err != nil && !isNotFound(err) {
+		have, err := policy(a, p.Name)
+		if err != nil {
 			return err
 		}
 		want := &api.ACLPolicy{Name: p.Name, Description: p.Description, Rules: p.Rules}
-		if err != nil || have == nil {
-			_, _, err = a.ACL().PolicyCreate(want, nil)
-			return err
+		if have == nil {
+			_, _, failed := a.ACL().PolicyCreate(want, nil)
+			if failed == nil {
+				return nil
+			}
+			if have, err = policy(a, p.Name); err != nil || have == nil {
+				return failed
+			} // somebody else has just made it
 		}
 		if have.Description == p.Description && have.Rules == p.Rules {
 			return nil
@@ -70,6 +76,15 @@ func (c *Client) EnsurePolicy(ctx context.Context, p Policy) error {
 		_, _, err = a.ACL().PolicyUpdate(want, nil)
 		return err
 	})
+}
+
+// policy returns the policy with a name, nil if there is none.
+func policy(a *api.Client, name string) (*api.ACLPolicy, error) {
+	have, _, err := a.ACL().PolicyReadByName(name, nil)
+	if err != nil && isNotFound(err) {
+		return nil, nil
+	}
+	return have, err
 }
 
 // Token is an ACL token whose ids the caller chose (UUIDs).
@@ -101,13 +116,18 @@ func (c *Client) EnsureToken(ctx context.Context, t Token) error {
 		want.NodeIdentities = []*api.ACLNodeIdentity{{NodeName: t.Node, Datacenter: dc}}
 	}
 	return c.call(ctx, "token "+t.Accessor, func(a *api.Client) error {
-		have, _, err := a.ACL().TokenRead(t.Accessor, nil)
-		if err != nil && !isNotFound(err) {
+		have, err := token(a, t.Accessor)
+		if err != nil {
 			return err
 		}
-		if err != nil || have == nil {
-			_, _, err = a.ACL().TokenCreate(want, nil)
-			return err
+		if have == nil {
+			_, _, failed := a.ACL().TokenCreate(want, nil)
+			if failed == nil {
+				return nil
+			}
+			if have, err = token(a, t.Accessor); err != nil || have == nil {
+				return failed
+			} // somebody else has just made it
 		}
 		if have.SecretID != t.Secret {
 			return ErrTokenConflict
@@ -118,6 +138,15 @@ func (c *Client) EnsureToken(ctx context.Context, t Token) error {
 		_, _, err = a.ACL().TokenUpdate(want, nil)
 		return err
 	})
+}
+
+// token returns the token with an accessor id, nil if there is none.
+func token(a *api.Client, accessor string) (*api.ACLToken, error) {
+	have, _, err := a.ACL().TokenRead(accessor, nil)
+	if err != nil && isNotFound(err) {
+		return nil, nil
+	}
+	return have, err
 }
 
 func sameRights(a, b *api.ACLToken) bool {
@@ -165,11 +194,8 @@ func (c *Client) RemoveNodeToken(ctx context.Context, node, accessor string) err
 		if _, err := a.ACL().TokenDelete(accessor, nil); err != nil && !isNotFound(err) {
 			return err
 		}
-		p, _, err := a.ACL().PolicyReadByName(nodePolicy(node).Name, nil)
-		if p == nil || isNotFound(err) {
-			return nil
-		}
-		if err != nil {
+		p, err := policy(a, nodePolicy(node).Name)
+		if p == nil || err != nil {
 			return err
 		}
 		_, err = a.ACL().PolicyDelete(p.ID, nil)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/consul/api"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/serfagent"
@@ -154,6 +155,16 @@ func checkACL(t *testing.T, n *node, cl cluster) {
 	for range 2 { // idempotent
 		if err := n.EnsureNodeToken(ctx, n.NodeName, accessor, secret, []string{"router", "dea"}); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for i := range 5 { // several at once, for a node that is new
+		name, accessor, secret := fmt.Sprintf("twice%d", i), uuid.NewString(), uuid.NewString()
+		var both errgroup.Group
+		for range 4 {
+			both.Go(func() error { return n.EnsureNodeToken(ctx, name, accessor, secret, []string{"router", "dea"}) })
+		}
+		if err := both.Wait(); err != nil {
+			t.Error(err)
 		}
 	}
 	if err := n.EnsureNodeToken(ctx, n.NodeName, accessor, uuid.NewString(), nil); !errors.Is(err, ErrTokenConflict) {
