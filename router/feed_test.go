@@ -271,7 +271,7 @@ func TestDrainSaysSoFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if resp.StatusCode != 200 {
+		if resp.StatusCode != http.StatusOK {
 			t.Errorf("a router that ends soon answers %d", resp.StatusCode)
 		}
 	}
