@@ -454,8 +454,8 @@ func (n *node) get(alloc, path string) string {
 	if err != nil {
 		return err.Error()
 	}
+	defer http.DefaultClient.CloseIdleConnections() // this one too, once its body is closed
 	defer resp.Body.Close()
-	http.DefaultClient.CloseIdleConnections()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err.Error()
