@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/stackato/stackato/agent/cluster"
 	"github.com/stackato/stackato/agent/supervise"
 	"github.com/stackato/stackato/agent/supervise/consul"
 	"github.com/stackato/stackato/agent/supervise/nomad"
+	"github.com/stackato/stackato/agent/supervise/serfagent"
 )
 
 // children keeps Consul and Nomad as the newest assignment wants them. Its
@@ -280,7 +280,7 @@ func (k *children) reloadTLS(ctx context.Context) {
 		if st := c.Status(); !st.Alive() {
 			continue
 		}
-		if err := c.Signal(ctx, syscall.SIGHUP); err != nil && ctx.Err() == nil {
+		if err := serfagent.Reload(ctx, c); err != nil && ctx.Err() == nil {
 			k.log.Warn("reload certificates", "process", c.Status().Name, "err", err)
 		}
 	}

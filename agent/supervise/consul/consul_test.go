@@ -313,7 +313,7 @@ func checkRenewal(t *testing.T, n *node, cl cluster) {
 		t.Fatal(err)
 	}
 	cl.ca.Issue(t, n.NodeName, "server.dc1.consul", "localhost")
-	if err := n.child.Signal(t.Context(), syscall.SIGHUP); err != nil {
+	if err := serfagent.Reload(t.Context(), n.child); err != nil {
 		t.Fatal(err)
 	}
 	supervisetest.Eventually(t, 5*time.Second, "new certificate", func(context.Context) error {

@@ -21,8 +21,14 @@ func Apply(ctx context.Context, child *supervise.Child, spec supervise.Spec, cha
 	if now := child.Status(); !changed || !now.Alive() || now.PID != before.PID {
 		return nil
 	}
-	if before.State != supervise.Running {
-		// Too early for a signal, and what it waits for may be what changed.
+	return Reload(ctx, child)
+}
+
+// Reload makes a process that lives read its files again. One that is not ready
+// is restarted: the signal would end it or, as a Consul that starts does not listen,
+// be lost, and what it waits for may be what changed.
+func Reload(ctx context.Context, child *supervise.Child) error {
+	if child.Status().State != supervise.Running {
 		return child.Restart(ctx)
 	}
 	return child.Signal(ctx, syscall.SIGHUP)
