@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,6 +12,29 @@ import (
 	"github.com/stackato/stackato/agent/rpc"
 	"github.com/stackato/stackato/wire/rpcerr"
 )
+
+// TestFoundingIsTriedAgain: an agent must not end because nobody knows whether
+// the first rows of its cluster were written, as on a machine without time.
+func TestFoundingIsTriedAgain(t *testing.T) {
+	unknown := rpcerr.New(rpcerr.Deadline, "whether the change was made is not known: %v", "no Primary")
+	for _, passing := range []error{unknown, fmt.Errorf("found: %w", unknown), rpcerr.New(rpcerr.Unavailable, "no Primary"), context.DeadlineExceeded} {
+		tries := 0
+		err := retry(t.Context(), func() error {
+			if tries++; tries < 3 {
+				return passing
+			}
+			return nil
+		})
+		if err != nil || tries != 3 {
+			t.Errorf("%v: gave up after %d tries", err, tries)
+		}
+	}
+	for _, final := range []error{rpcerr.New(rpcerr.Conflict, "founded"), rpcerr.New(rpcerr.Internal, "broken"), context.Canceled} {
+		if err := retry(t.Context(), func() error { return final }); !errors.Is(err, final) {
+			t.Errorf("%v, want %v", err, final)
+		}
+	}
+}
 
 // TestAskEach: who is asked after an error, and which error is told at last.
 func TestAskEach(t *testing.T) {

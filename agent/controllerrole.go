@@ -284,9 +284,11 @@ func (r *runtime) dropController() error {
 // for good, or ctx is done.
 func retry(ctx context.Context, fn func() error) error { return retryWhile(ctx, mayPass, fn) }
 
-// mayPass says whether the same call may succeed a little later.
+// mayPass says whether the same call may succeed a little later. That nobody
+// knows what became of it counts: what is repeated here does no harm when it
+// was done before.
 func mayPass(err error) bool {
-	return rpcerr.Retryable(err) || errors.Is(err, context.DeadlineExceeded)
+	return rpcerr.Retryable(err) || errors.Is(err, rpcerr.Deadline) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // retryWhile is retry with another opinion of what may pass.

@@ -178,7 +178,7 @@ func (m *machine) absence() string {
 	case <-m.ended:
 		return fmt.Sprintf("is not up: its agent ended: %v", m.err)
 	default:
-		return "is not up: it restarts"
+		return "is not up: it restarts, or is in no cluster"
 	}
 }
 
@@ -197,7 +197,7 @@ func (m *machine) initialise(roles ...string) local.InitResult {
 	m.t.Helper()
 	out, err := m.Init(m.ctx(), local.InitRequest{Roles: roles}, nil)
 	if err != nil {
-		m.t.Fatalf("init %s: %v", m.name, err)
+		m.t.Fatalf("init %s: %v (it %s)", m.name, err, m.absence())
 	}
 	return out
 }
@@ -223,7 +223,7 @@ func (m *machine) join(of *machine, roles ...string) local.JoinResult {
 		Primaries: []string{of.rpc()}, Token: of.token(local.TokenCreateRequest{Roles: roles}), Roles: roles,
 	}, nil)
 	if err != nil {
-		m.t.Fatalf("join %s: %v", m.name, err)
+		m.t.Fatalf("join %s: %v (it %s)", m.name, err, m.absence())
 	}
 	return out
 }
