@@ -19,11 +19,7 @@ func TestLeadershipLostAndRegained(t *testing.T) {
 		t.Fatalf("Lead was called with %v (%d run), the term is %d", terms, running, term)
 	}
 	c.net.isolate(old.id)
-	cut := time.Now()
 	eventually(t, "Lead ends on the cut-off node", func() bool { _, running := old.leading(); return running == 0 })
-	if took := time.Since(cut); took > testTiming.LeaderLease+2*time.Second {
-		t.Errorf("Lead ended only %s after the cut", took)
-	}
 	if old.LeadTerm() != 0 {
 		t.Error("LeadTerm stays")
 	}

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -227,9 +228,8 @@ func TestJoinErrors(t *testing.T) {
 	n.SetFilter(func(netip.AddrPort, netip.AddrPort) bool { return false })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	start := time.Now()
-	if _, err := m.Join(ctx, []string{nobody}); err == nil || time.Since(start) > 900*time.Millisecond {
-		t.Errorf("after %s: %v", time.Since(start), err)
+	if _, err := m.Join(ctx, []string{nobody}); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() == nil || strings.Contains(err.Error(), "dial") {
+		t.Errorf("Join did not end with its context: %v", err)
 	}
 }
 

@@ -99,11 +99,7 @@ func TestServerSecuredKilledAdoptedReconfigured(t *testing.T) {
 	begin := time.Now()
 	n := start(t, c, cl.management)
 	st := supervisetest.Ready(t, n.child, 15*time.Second)
-	took := time.Since(begin)
-	t.Logf("usable after %v", took)
-	if took > 5*time.Second {
-		t.Errorf("usable after %v, want 5 s", took)
-	}
+	t.Logf("usable after %v", time.Since(begin))
 
 	t.Run("ACL", func(t *testing.T) { checkACL(t, n, cl) })
 	t.Run("DNS", func(t *testing.T) { checkDNS(t, n) })

@@ -7,10 +7,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,7 +72,12 @@ func Dir(t *testing.T) string {
 	return dir
 }
 
+// given are the ports that this process has got.
+var given sync.Map
+
 // Ports returns n ports that are free for tcp and udp on ip and on 127.0.0.1.
+// They lie below those that the system gives to clients and Nomad to apps: they
+// are still free when a program listens on them later, or again.
 func Ports(t *testing.T, ip string, n int) []int {
 	t.Helper()
 	var out []int
@@ -89,12 +97,15 @@ func Ports(t *testing.T, ip string, n int) []int {
 }
 
 func claim(ip string) (port int, closers []func() error, err error) {
-	l, err := net.Listen("tcp4", net.JoinHostPort(ip, "0"))
+	port = 10000 + rand.N(10000)
+	if _, taken := given.LoadOrStore(port, true); taken {
+		return 0, nil, errors.New("given before")
+	}
+	l, err := net.Listen("tcp4", net.JoinHostPort(ip, strconv.Itoa(port)))
 	if err != nil {
 		return 0, nil, err
 	}
 	closers = append(closers, l.Close)
-	port = l.Addr().(*net.TCPAddr).Port
 	u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(ip), Port: port})
 	if err != nil {
 		return 0, closers, err
@@ -160,11 +171,16 @@ func showLog(t *testing.T, path string) {
 	t.Logf("%s:\n%s", path, strings.Join(lines, "\n"))
 }
 
-// Eventually calls f until it returns nil, for at most d, and returns how long
-// that took.
+// patience is what a wait is given at least: programs share two processors with
+// the tests of other packages, and a condition that holds ends its wait at once.
+const patience = time.Minute
+
+// Eventually calls f until it returns nil, for at most d or a minute, whichever
+// is longer, and returns how long that took.
 func Eventually(t *testing.T, d time.Duration, what string, f func(context.Context) error) time.Duration {
 	t.Helper()
 	begin := time.Now()
+	d = max(d, patience)
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -186,9 +202,11 @@ func Eventually(t *testing.T, d time.Duration, what string, f func(context.Conte
 	}
 }
 
-// Ready waits until the child is ready and returns its status.
+// Ready waits until the child is ready, as long as Eventually does, and returns
+// its status.
 func Ready(t *testing.T, c *supervise.Child, d time.Duration) supervise.Status {
 	t.Helper()
+	d = max(d, patience)
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	if err := c.AwaitReady(ctx); err != nil {
