@@ -159,16 +159,7 @@ func (r *runtime) untilAll(ctx context.Context, index uint64, ok func(answer) bo
 	ctx, cancel := context.WithTimeout(ctx, spreadWait)
 	defer cancel()
 	for {
-		pending := []string{}
-		hope := false
-		for _, s := range r.askAllAt(ctx, index) {
-			if s.err == nil && s.Index >= index && ok(s) {
-				continue
-			}
-			pending = append(pending, s.node.Name)
-			alive, _ := r.Alive(s.node.ID)
-			hope = hope || s.err == nil || alive
-		}
+		pending, hope := r.notYet(ctx, index, ok)
 		if !hope {
 			return pending
 		}
@@ -178,6 +169,24 @@ func (r *runtime) untilAll(ctx context.Context, index uint64, ok func(answer) bo
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// notYet asks every node once; hope says that another time may be different.
+// Until this node itself has taken the state over, it may not know of a node
+// that joined before: what that one still needs must not be dropped.
+func (r *runtime) notYet(ctx context.Context, index uint64, ok func(answer) bool) (pending []string, hope bool) {
+	knowsAll := r.taken.upTo() >= index // before it looks whom to ask
+	pending = []string{}
+	for _, s := range r.askAllAt(ctx, index) {
+		self := s.node.ID == r.id.ID
+		if s.err == nil && s.Index >= index && ok(s) && (!self || knowsAll) {
+			continue
+		}
+		pending = append(pending, s.node.Name)
+		alive, _ := r.Alive(s.node.ID)
+		hope = hope || s.err == nil || alive
+	}
+	return pending, hope
 }
 
 // shareRing hands the sealing keys to the other controllers; it returns the

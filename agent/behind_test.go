@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -37,6 +38,31 @@ func TestControllerJudgesByItsTables(t *testing.T) {
 	behind.set(ahead)
 	if _, ok := behind.Lookup(id); !ok {
 		t.Error("it judges by tables that are older than its assignment")
+	}
+}
+
+// TestRotationWaitsForAllWhoJoined: a controller that takes the state over while
+// it asks has chosen whom to ask before, and asks again.
+func TestRotationWaitsForAllWhoJoined(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, "dea")
+	r := g.machines[0].node()
+	index := r.role.cons.State().Applied()
+	all := func(answer) bool { return true }
+	eventually(t, "all have taken the state over", func() error {
+		if pending, _ := r.notYet(t.Context(), index, all); len(pending) > 0 {
+			return fmt.Errorf("%q have not", pending)
+		}
+		return nil
+	})
+	r.taken.mu.Lock()
+	r.taken.index = 0
+	r.taken.mu.Unlock()
+	if pending, hope := r.notYet(t.Context(), index, all); !slices.Contains(pending, "n1") || !hope {
+		t.Errorf("pending %q, hope %v", pending, hope)
+	}
+	if pending := r.spread(t.Context(), index); len(pending) > 0 {
+		t.Errorf("in the end %q are pending", pending)
 	}
 }
 
