@@ -3,7 +3,6 @@ package fence
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stackato/stackato/wire/instance"
 )
@@ -17,7 +16,7 @@ func TestForkBomb(t *testing.T) {
 		s.Health = instance.Check{Type: instance.CheckHTTP, Endpoint: "/health"}
 	})
 	w.app(t, "p2", nil)
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	n.run("beside", instance.KindApp, "p2", "v1")
 	n.awaitReady("beside")
 	id := n.run("bomb", instance.KindApp, "p1", "v1", "--pids-limit", "100")

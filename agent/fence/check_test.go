@@ -16,7 +16,7 @@ import (
 func TestNeverListens(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", func(s *instance.Spec) { s.Command = "exec sleep 1000"; s.Health.Timeout = 200 * time.Millisecond })
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	n.run("a1", instance.KindApp, "p1", "v1")
 	await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
 	if s := n.status("a1"); s.Reason != "did not come up within 200ms: nothing listens on port 8080" || s.Crashes != 1 {
@@ -31,7 +31,7 @@ func TestNeverListens(t *testing.T) {
 func TestLiveness(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", func(s *instance.Spec) { s.Health = instance.Check{Type: instance.CheckHTTP, Endpoint: "/health"} })
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	n.run("a1", instance.KindApp, "p1", "v1")
 	n.awaitReady("a1")
 	n.get("a1", "/sick")
@@ -68,7 +68,7 @@ func TestLimits(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			w := newWorld()
 			w.app(t, "p1", func(s *instance.Spec) { s.DiskMB = 20 })
-			n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+			n := startNode(t, w, nil)
 			n.run("a1", instance.KindApp, "p1", "v1")
 			n.awaitReady("a1")
 			await(t, "usage", func() bool { u := n.status("a1").Usage; return u.MemBytes > 0 && u.DiskByte > 0 && !u.At.IsZero() })
@@ -88,7 +88,7 @@ func TestSidecar(t *testing.T) {
 	w.app(t, "p1", func(s *instance.Spec) {
 		s.Sidecars = []instance.Sidecar{{Name: "side", Command: `while ! [ -e $TMPDIR/big ]; do sleep 0.05; done; exit 9`}}
 	})
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	n.run("a1", instance.KindApp, "p1", "v1")
 	n.awaitReady("a1")
 	n.get("a1", "/write?mb=1")

@@ -103,7 +103,6 @@ func TestCrashesAreHeldBack(t *testing.T) {
 	w.app(t, "p1", func(s *instance.Spec) { s.Command = "exit 7"; s.Health.Type = instance.CheckProcess })
 	n := startNode(t, w, func(c *Config) {
 		c.Schedule = Schedule{AtOnce: 1, First: time.Second, Max: time.Second}
-		c.Timing.Linger = time.Minute
 	})
 	once := func(crashes int) instance.Status {
 		t.Helper()

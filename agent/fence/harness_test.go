@@ -321,9 +321,10 @@ func startNode(t *testing.T, w *world, change func(*Config)) *node {
 		Schedule:     Schedule{AtOnce: 3, First: 200 * time.Millisecond, Max: time.Second, Reset: time.Minute},
 		Timing: Timing{
 			// What ends by itself is soon; the bounds leave time for a loaded machine.
-			Interval: 100 * time.Millisecond, Linger: 200 * time.Millisecond, Measure: 100 * time.Millisecond, Retry: 10 * time.Millisecond,
+			Interval: 100 * time.Millisecond, Measure: 100 * time.Millisecond, Retry: 10 * time.Millisecond,
 			StartTimeout: time.Minute, Invocation: 20 * time.Second, Withdraw: 20 * time.Second, Grace: 20 * time.Second, Adopt: time.Minute,
-			Ended: time.Hour,
+			// What ended stays, so that nobody looks too late.
+			Ended: time.Hour, Linger: time.Hour,
 		},
 		DiskShare: 1, // a slow engine must not put the next measurement off for minutes
 	}

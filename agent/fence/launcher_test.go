@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stackato/stackato/wire/instance"
 )
@@ -57,7 +56,7 @@ func TestSignalsArePassedOn(t *testing.T) {
 		s.Command = `trap "exit 4" USR1; echo armed; while :; do sleep 0.05; done`
 		s.Health.Type = instance.CheckProcess
 	})
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	id := n.run("a1", instance.KindApp, "p1", "v1")
 	n.awaitReady("a1")
 	await(t, "trap", func() bool { return strings.Contains(dockerLogs(t, id), "armed") })
@@ -79,7 +78,7 @@ func TestBrokenDroplet(t *testing.T) {
 				data = droplet(t, map[string]string{"../../etc/evil": "x"})
 			}
 			w.app(t, "p1", func(s *instance.Spec) { s.Droplet = w.put(data) })
-			n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+			n := startNode(t, w, nil)
 			id := n.run("a1", instance.KindApp, "p1", "v1")
 			await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
 			if s := n.status("a1"); s.ExitCode != 70 {

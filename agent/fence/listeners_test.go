@@ -21,7 +21,7 @@ func TestListensElsewhere(t *testing.T) {
 					s.Command = "exec testapp listen " + listen
 					s.Health = instance.Check{Type: kind, Timeout: 5 * time.Second} // in which it must have begun to listen
 				})
-				n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+				n := startNode(t, w, nil)
 				n.run("a1", instance.KindApp, "p1", "v1")
 				await(t, "crash", func() bool { return n.status("a1").State == instance.Crashed })
 				if got := n.status("a1").Reason; got != want {

@@ -88,7 +88,7 @@ func TestEngineGap(t *testing.T) {
 	r, socket := newRelay(t)
 	w := newWorld()
 	w.app(t, "p1", nil)
-	n := startNode(t, w, func(c *Config) { c.Engine = newEngine(t, socket); c.Timing.Linger = time.Minute })
+	n := startNode(t, w, func(c *Config) { c.Engine = newEngine(t, socket) })
 	ends := n.run("a1", instance.KindApp, "p1", "v1")
 	n.run("a2", instance.KindApp, "p1", "v1")
 	n.awaitReady("a1")
@@ -196,7 +196,7 @@ func TestReady(t *testing.T) {
 func TestDeadContainersArePruned(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", nil)
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	lives := n.run("a1", instance.KindApp, "p1", "v1")
 	dead := n.run("a2", instance.KindApp, "p1", "v1")
 	others := docker(t, "run", "-d", "--label", labelAlloc+"=x", "--label", labelKind+"=app", "--label", labelProcess+"=x", built.image, "/bin/sleep", "0")
@@ -223,7 +223,7 @@ func TestDeadContainersArePruned(t *testing.T) {
 func TestEndedInstancesGoSoon(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", nil)
-	n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+	n := startNode(t, w, nil)
 	lives := n.run("a1", instance.KindApp, "p1", "v1")
 	dead := n.run("a2", instance.KindApp, "p1", "v1")
 	task := n.run("t1", instance.KindTask, "p1", "v1")

@@ -94,7 +94,7 @@ func TestAppIsPowerless(t *testing.T) {
 func TestWatch(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", nil)
-	n := startNode(t, w, func(c *Config) { c.Timing.Interval = time.Hour }) // its end alone is to be seen
+	n := startNode(t, w, func(c *Config) { c.Timing.Interval, c.Timing.Linger = time.Hour, time.Second }) // its end alone is to be seen
 	n.run("alloc1", instance.KindApp, "p1", "v1")
 	n.awaitReady("alloc1")
 	errEnough := errors.New("enough")

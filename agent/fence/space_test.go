@@ -104,7 +104,7 @@ func TestFilesAreMadeQuickly(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", nil)
 	n := startNode(t, w, func(c *Config) {
-		c.Timing.Measure, c.Timing.Space, c.Timing.Linger = time.Hour, 20*time.Millisecond, time.Minute
+		c.Timing.Measure, c.Timing.Space = time.Hour, 20*time.Millisecond
 		c.Space = fillingWithFiles(&full)
 	})
 	n.run("a1", instance.KindApp, "p1", "v1")
@@ -149,7 +149,7 @@ func TestHiddenDisk(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			w := newWorld()
 			w.app(t, "p1", func(s *instance.Spec) { s.DiskMB = 20 })
-			n := startNode(t, w, func(c *Config) { c.Timing.Linger = time.Minute })
+			n := startNode(t, w, nil)
 			n.run("a1", instance.KindApp, "p1", "v1")
 			n.awaitReady("a1")
 			await(t, "a measurement", func() bool { return n.status("a1").Usage.DiskByte > 0 })
@@ -171,7 +171,7 @@ func TestDiskIsFilledQuickly(t *testing.T) {
 	w := newWorld()
 	w.app(t, "p1", func(s *instance.Spec) { s.DiskMB = 20 })
 	n := startNode(t, w, func(c *Config) {
-		c.Timing.Measure, c.Timing.Space, c.Timing.Linger = time.Hour, 20*time.Millisecond, time.Minute
+		c.Timing.Measure, c.Timing.Space = time.Hour, 20*time.Millisecond
 		c.Space = filling(&full)
 	})
 	n.run("a1", instance.KindApp, "p1", "v1")
