@@ -111,11 +111,12 @@ func TestEjectionAndReturn(t *testing.T) {
 	_, good := app(t, "good", says("good"))
 	feed.set(routeTo("app.example.com", "", bad, good))
 	r.routed(t, "app.example.com", 200)
+	var start time.Time // of the request that ejects it
 	eventually(t, "the bad one tried", func() bool {
+		start = time.Now()
 		r.get(t, "http://app.example.com/")
 		return tried.Load() == 1
 	})
-	start := time.Now()
 	for range 10 {
 		if got := r.get(t, "http://app.example.com/"); got.text != "good" {
 			t.Errorf("got %d", got.StatusCode)

@@ -59,6 +59,7 @@ func TestSurvive(t *testing.T) {
 		return nil
 	}))
 	must(t, c.WaitHealthy(bounded(t, time.Minute)))
+	must(t, c.WaitFor(bounded(t, time.Minute), "Consul and Nomad to be ready", func() error { return childrenReady(t.Context(), c) }))
 
 	part := func(name string, f func(*testing.T, context.Context)) {
 		ok := t.Run(name, func(t *testing.T) { f(t, bounded(t, 90*time.Second)) })
@@ -75,6 +76,23 @@ func TestSurvive(t *testing.T) {
 		must(t, c.WaitMembers(ctx, 3))
 		must(t, c.WaitHealthy(ctx))
 	})
+}
+
+// childrenReady is nil when Consul and Nomad of every node are: what is still
+// starting may be started once more for what the node has heard meanwhile.
+func childrenReady(ctx context.Context, c *Cluster) error {
+	for _, n := range c.Nodes() {
+		list, err := n.Client().Processes(ctx, false)
+		if err != nil {
+			return fmt.Errorf("%s: %w", n.Name, err)
+		}
+		for _, p := range list {
+			if !p.Ready {
+				return fmt.Errorf("%s on %s is %s", p.Name, n.Name, p.State)
+			}
+		}
+	}
+	return nil
 }
 
 func agentKilled(ctx context.Context, t *testing.T, c *Cluster) {
