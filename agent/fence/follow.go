@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/stackato/stackato/internal/atomicfile"
@@ -47,9 +48,18 @@ func (f *Fence) followOnce(ctx context.Context, synced func()) error {
 		return err
 	}
 	synced()
-	f.awaitAdopted(ctx)
-	f.table.ready()
-	return f.cfg.Engine.events(ctx, since, func(ev event) { f.handle(ctx, ev) })
+	waiting, stop := context.WithCancel(ctx)
+	var adopting sync.WaitGroup
+	adopting.Go(func() { // beside the events: the end of one that is waited for is among them
+		f.awaitAdopted(waiting)
+		if waiting.Err() == nil {
+			f.table.ready()
+		}
+	})
+	err := f.cfg.Engine.events(ctx, since, func(ev event) { f.handle(ctx, ev) })
+	stop()
+	adopting.Wait()
+	return err
 }
 
 // awaitAdopted returns when no instance is about to be ready any more, or after

@@ -136,6 +136,18 @@ func TestFenceRestart(t *testing.T) {
 	}
 }
 
+// TestEndsWhileFenceBegins: who is waited for before the first report may end. It
+// is not waited for in vain, and its end is not kept back.
+func TestEndsWhileFenceBegins(t *testing.T) {
+	w := newWorld()
+	w.app(t, "p1", nil)
+	n := startNode(t, w, func(c *Config) { c.Timing.Adopt = time.Hour })
+	n.stop()
+	n.run("a1", instance.KindApp, "p1", "v9") // its launcher asks when fence is back
+	again := runNode(t, w, n.cfg)
+	await(t, "crash", func() bool { return again.status("a1").Crashes > 0 })
+}
+
 // TestStopWithoutFence: an app ends in order while nobody can be asked.
 func TestStopWithoutFence(t *testing.T) {
 	w := newWorld()
