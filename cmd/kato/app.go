@@ -72,7 +72,8 @@ func (a *app) root() *cobra.Command {
 		newInspect(a), newVersion(a),
 	)
 	a.globals(root)
-	a.markStarted(root)
+	// Cobra calls it behind its own checks of flags and arguments.
+	root.PersistentPreRun = func(*cobra.Command, []string) { a.started = true }
 	return root
 }
 
@@ -126,19 +127,6 @@ func (a *app) group(use, short, long string, subs ...*cobra.Command) *cobra.Comm
 	c.SuggestionsMinimumDistance = 2
 	c.AddCommand(subs...)
 	return c
-}
-
-// markStarted notes when a command's own code begins, in the whole tree.
-func (a *app) markStarted(c *cobra.Command) {
-	if run := c.RunE; run != nil {
-		c.RunE = func(c *cobra.Command, args []string) error {
-			a.started = true
-			return run(c, args)
-		}
-	}
-	for _, sub := range c.Commands() {
-		a.markStarted(sub)
-	}
 }
 
 // client speaks to the node that --node names.

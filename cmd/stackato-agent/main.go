@@ -17,11 +17,12 @@ import (
 
 func main() {
 	root := newRoot()
-	started := markStarted(root)
+	started := false // else an error is one of usage: cobra calls this behind its own checks
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	if c, err := root.ExecuteContextC(context.Background()); err != nil {
 		report(err)
 		switch { // cobra's words: a command, a flag or an argument
-		case *started:
+		case started:
 		case c.HasSubCommands():
 			fmt.Fprintf(os.Stderr, "  → see %s --help\n", c.CommandPath())
 		default:
@@ -29,26 +30,6 @@ func main() {
 		}
 		os.Exit(1)
 	}
-}
-
-// markStarted notes when a command's own code begins, in the whole tree: an error
-// before that is one of usage.
-func markStarted(c *cobra.Command) *bool {
-	started := new(bool)
-	var mark func(*cobra.Command)
-	mark = func(c *cobra.Command) {
-		if run := c.RunE; run != nil {
-			c.RunE = func(c *cobra.Command, args []string) error {
-				*started = true
-				return run(c, args)
-			}
-		}
-		for _, sub := range c.Commands() {
-			mark(sub)
-		}
-	}
-	mark(c)
-	return started
 }
 
 // options are the flags that every command has.
