@@ -121,8 +121,9 @@ func (g *Guard) forward() string { return g.cfg.Chain + "-FORWARD" }
 func (g *Guard) input() string   { return g.cfg.Chain + "-INPUT" }
 
 // rules are the two chains, in the order in which they are tried. They are in the
-// words and the order of words in which iptables prints them. tooMany meets connections that are refused
-// because the container has many, "" if there is no such limit.
+// words and the order of words in which iptables prints them. tooMany meets
+// connections that are refused because the container has many, "" if there is no
+// such limit.
 func (g *Guard) rules(tooMany string) (forward, input []string) {
 	bridge := g.cfg.Bridge
 	const known = "-m conntrack --ctstate RELATED,ESTABLISHED"
@@ -223,17 +224,19 @@ func (g *Guard) chains(ctx context.Context, tooMany string) error {
 	if holds(ctx, g.forward(), forward) && holds(ctx, g.input(), input) {
 		return nil
 	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "*filter\n:%s - [0:0]\n:%s - [0:0]\n", g.forward(), g.input())
-	for _, r := range forward {
-		fmt.Fprintf(&text, "-A %s %s\n", g.forward(), r)
-	}
-	for _, r := range input {
-		fmt.Fprintf(&text, "-A %s %s\n", g.input(), r)
-	}
-	text.WriteString("COMMIT\n")
-	_, err := run(ctx, text.String(), "iptables-restore", "-w", "5", "--noflush")
+	text := fmt.Sprintf("*filter\n:%s - [0:0]\n:%s - [0:0]\n", g.forward(), g.input()) +
+		appended(g.forward(), forward) + appended(g.input(), input) + "COMMIT\n"
+	_, err := run(ctx, text, "iptables-restore", "-w", "5", "--noflush")
 	return err
+}
+
+// appended are the lines that append rules to a chain.
+func appended(chain string, rules []string) string {
+	var text strings.Builder
+	for _, r := range rules {
+		fmt.Fprintf(&text, "-A %s %s\n", chain, r)
+	}
+	return text.String()
 }
 
 // holds reports whether a chain has exactly these rules. They are compared as
@@ -241,14 +244,7 @@ func (g *Guard) chains(ctx context.Context, tooMany string) error {
 // written again.
 func holds(ctx context.Context, chain string, rules []string) bool {
 	list, err := run(ctx, "", "iptables", "-w", "5", "-S", chain)
-	if err != nil {
-		return false
-	}
-	want := "-N " + chain + "\n"
-	for _, r := range rules {
-		want += "-A " + chain + " " + r + "\n"
-	}
-	return list == want
+	return err == nil && list == "-N "+chain+"\n"+appended(chain, rules)
 }
 
 // applySix shuts IPv6 between containers and the node: containers have no
